@@ -1,0 +1,1 @@
+"""Flax linen modules, one part of the network per module."""

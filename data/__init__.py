@@ -1,0 +1,1 @@
+"""Everything that knows a raw annotation format; each source is written as KINS json, which one builder reads."""

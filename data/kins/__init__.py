@@ -1,0 +1,1 @@
+"""The KINS dataset: reader of both annotation releases and the TFDS builder."""

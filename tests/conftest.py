@@ -1,0 +1,30 @@
+"""Set-up of every test process: shapes checked at run time, eight simulated devices, a compilation cache."""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Set before JAX and TensorFlow are imported. The suite is about results, which the CPU gives everywhere.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_num_cpu_devices", 8)
+
+# Left installed for the life of the process, so that whichever test first imports a module gets the checked one.
+install_import_hook("amodal_jax", "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def sample_data() -> Path:
+    """The folder of real images and annotations (``kitti`` and ``cocoa``), which is no part of the repository."""
+    folder = Path(os.environ.get("AMODAL_JAX_SAMPLE_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no sample data at {folder}; name its folder in AMODAL_JAX_SAMPLE_DATA")
+    return folder
