@@ -1,0 +1,180 @@
+"""Convolutions and normalisations with torch's conventions for padding and explicit parameter names.
+
+Shape shorthand in this module: B images, H x W input size, h x w output size, C channels, O output channels.
+Maps are NHWC. Parameters are float32; the arithmetic runs in a module's `dtype`.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.nn import initializers
+from jaxtyping import Array, Float
+
+from amodal_jax.ops.convolution import conv2d
+
+Norm = Literal["frozen_batch_norm", "group_norm", "none"]
+
+# Weights of the convolutions, by the names of the initialisations in the detection literature. Kernels are [..., in, out].
+msra_normal = initializers.variance_scaling(2.0, "fan_out", "normal")
+"""He et al.'s normal initialisation over the fan-out, which Caffe2 calls MSRAFill: for convolutions followed by a ReLU."""
+kaiming_uniform = initializers.variance_scaling(1.0, "fan_in", "uniform")
+"""Uniform with variance 1 / fan-in, torch's kaiming_uniform_(a=1) and Caffe2's XavierFill: for FPN and hidden dense layers."""
+normal_001 = initializers.normal(0.01)
+"""Normal with deviation 0.01: for RPN and for class scores."""
+normal_0001 = initializers.normal(0.001)
+"""Normal with deviation 0.001: for box regression outputs."""
+
+
+class Conv(nn.Module):
+    """Convolution with square kernels, strides and paddings. Parameters: kernel [k, k, in, out] and bias [out]."""
+
+    features: int
+    """Output channels."""
+    kernel_size: int
+    """Height and width of the kernel."""
+    stride: int = 1
+    """Step between the output's samples, in input pixels."""
+    padding: int | None = None
+    """Zeros added to each border; half the kernel size, rounded down, when None."""
+    use_bias: bool = True
+    """Whether a bias is added."""
+    dtype: jnp.dtype = jnp.float32
+    """Type of the arithmetic and of the output."""
+    kernel_init: initializers.Initializer = msra_normal
+    """Initialiser of the kernel; the bias starts at zero."""
+
+    @nn.compact
+    def __call__(self, inputs: Float[Array, "B H W C"]) -> Float[Array, "B h w O"]:
+        shape = (self.kernel_size, self.kernel_size, inputs.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        padding = self.kernel_size // 2 if self.padding is None else self.padding
+        outputs = conv2d(inputs.astype(self.dtype), kernel.astype(self.dtype), stride=self.stride, padding=padding)
+        if self.use_bias:
+            outputs += self.param("bias", initializers.zeros, (self.features,), jnp.float32).astype(self.dtype)
+        return outputs
+
+
+class Deconv2x2(nn.Module):
+    """Transposed 2x2 convolution with stride 2: every pixel becomes a 2x2 block of its own.
+
+    Parameters: kernel [2, 2, in, out], where kernel[i, j] makes the block's pixel (i, j), and bias [out]. From torch's
+    ConvTranspose2d weight [in, out, 2, 2]: `weight.transpose(2, 3, 0, 1)`, with no flip because blocks do not overlap.
+    """
+
+    features: int
+    """Output channels."""
+    use_bias: bool = True
+    """Whether a bias is added."""
+    dtype: jnp.dtype = jnp.float32
+    """Type of the arithmetic and of the output."""
+    kernel_init: initializers.Initializer = msra_normal
+    """Initialiser of the kernel; the bias starts at zero."""
+
+    @nn.compact
+    def __call__(self, inputs: Float[Array, "B H W C"]) -> Float[Array, "B 2*H 2*W O"]:
+        batch, height, width, channels = inputs.shape
+        kernel = self.param("kernel", self.kernel_init, (2, 2, channels, self.features), jnp.float32)
+        blocks = jnp.einsum("bhwc,ijco->bhiwjo", inputs.astype(self.dtype), kernel.astype(self.dtype))
+        outputs = blocks.reshape(batch, 2 * height, 2 * width, self.features)
+        if self.use_bias:
+            outputs += self.param("bias", initializers.zeros, (self.features,), jnp.float32).astype(self.dtype)
+        return outputs
+
+
+class Deconv3x3(nn.Module):
+    """Transposed 3x3 convolution with stride 2, padding 1 and output padding 1, which doubles height and width.
+
+    Computed as an ordinary convolution of the input with zeros between its pixels. Parameters: kernel [3, 3, in, out],
+    that convolution's kernel, and bias [out]. From torch's ConvTranspose2d weight [in, out, 3, 3]:
+    `weight[:, :, ::-1, ::-1].transpose(2, 3, 0, 1)`, flipped because torch defines the scattering kernel.
+    """
+
+    features: int
+    """Output channels."""
+    use_bias: bool = True
+    """Whether a bias is added."""
+    dtype: jnp.dtype = jnp.float32
+    """Type of the arithmetic and of the output."""
+    kernel_init: initializers.Initializer = msra_normal
+    """Initialiser of the kernel; the bias starts at zero."""
+
+    @nn.compact
+    def __call__(self, inputs: Float[Array, "B H W C"]) -> Float[Array, "B 2*H 2*W O"]:
+        batch, height, width, channels = inputs.shape
+        kernel = self.param("kernel", self.kernel_init, (3, 3, channels, self.features), jnp.float32)
+        spread = jnp.pad(
+            inputs.astype(self.dtype)[:, :, None, :, None], ((0, 0), (0, 0), (0, 1), (0, 0), (0, 1), (0, 0))
+        )
+        spread = spread.reshape(batch, 2 * height, 2 * width, channels)
+        outputs = conv2d(spread, kernel.astype(self.dtype), padding=1)
+        if self.use_bias:
+            outputs += self.param("bias", initializers.zeros, (self.features,), jnp.float32).astype(self.dtype)
+        return outputs
+
+
+class FrozenBatchNorm(nn.Module):
+    """Batch normalisation with constant statistics and affine values, as torchvision's FrozenBatchNorm2d.
+
+    The values scale, bias, mean and var, all [C], live in the variable collection "frozen", so that no optimiser sees
+    them; they start as the identity.
+    """
+
+    epsilon: float = 1e-5
+    """Added to the variance."""
+    dtype: jnp.dtype = jnp.float32
+    """Type of the output; the multiplier and the offset are computed in float32."""
+
+    @nn.compact
+    def __call__(self, inputs: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        shape = inputs.shape[-1:]
+        scale = self.variable("frozen", "scale", jnp.ones, shape, jnp.float32).value
+        bias = self.variable("frozen", "bias", jnp.zeros, shape, jnp.float32).value
+        mean = self.variable("frozen", "mean", jnp.zeros, shape, jnp.float32).value
+        var = self.variable("frozen", "var", jnp.ones, shape, jnp.float32).value
+        multiplier = jax.lax.stop_gradient(scale * jax.lax.rsqrt(var + self.epsilon))
+        offset = jax.lax.stop_gradient(bias - mean * multiplier)
+        return inputs * multiplier.astype(self.dtype) + offset.astype(self.dtype)
+
+
+class GroupNorm(nn.Module):
+    """Group normalisation (Wu and He, 2018) of each image over space and groups of neighbouring channels.
+
+    Parameters: scale [C] and bias [C]. The number of groups is the greatest divisor of `max_groups` that divides the
+    channels, halved where it would leave groups of a single channel: those would erase a channel's contrast.
+    """
+
+    max_groups: int = 32
+    """Groups where the channels allow for so many."""
+    epsilon: float = 1e-5
+    """Added to the variance."""
+    dtype: jnp.dtype = jnp.float32
+    """Type of the output; statistics are computed in float32."""
+
+    @nn.compact
+    def __call__(self, inputs: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        batch, height, width, channels = inputs.shape
+        groups = math.gcd(self.max_groups, channels)
+        if groups == channels and groups > 1:
+            groups //= 2
+        scale = self.param("scale", initializers.ones, (channels,), jnp.float32)
+        bias = self.param("bias", initializers.zeros, (channels,), jnp.float32)
+        values = inputs.astype(jnp.float32).reshape(batch, height * width, groups, channels // groups)
+        mean = values.mean(axis=(1, 3), keepdims=True)
+        var = jnp.square(values - mean).mean(axis=(1, 3), keepdims=True)
+        outputs = ((values - mean) * jax.lax.rsqrt(var + self.epsilon)).reshape(inputs.shape) * scale + bias
+        return outputs.astype(self.dtype)
+
+
+def make_norm(norm: Norm, dtype: jnp.dtype, name: str) -> Callable[[Array], Array]:
+    """The normalisation called `norm`, as a submodule called `name`; for "none" the identity."""
+    match norm:
+        case "frozen_batch_norm":
+            return FrozenBatchNorm(dtype=dtype, name=name)
+        case "group_norm":
+            return GroupNorm(dtype=dtype, name=name)
+        case "none":
+            return lambda inputs: inputs
