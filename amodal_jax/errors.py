@@ -1,0 +1,25 @@
+"""The one family of exceptions: whatever a user can mend ends in one of these, with the name of what to mend."""
+
+
+class AmodalJaxError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ConfigError(AmodalJaxError):
+    """A configuration field, override or combination that cannot be used; names the field."""
+
+
+class DataError(AmodalJaxError):
+    """An annotation file, dataset or record that cannot be used; names the file or id."""
+
+
+class ImageError(DataError):
+    """An image file that is missing, truncated or no image; names the file."""
+
+
+class CheckpointError(AmodalJaxError):
+    """A checkpoint that is missing, damaged or does not fit; names its directory."""
+
+
+class TrainingError(AmodalJaxError):
+    """A training run that cannot go on, such as one whose loss is no longer finite; names the step."""

@@ -1,0 +1,75 @@
+"""The pytrees that travel between stages.
+
+Shape shorthand: B images, H x W canvas of native pixels, G ground-truth slots, N proposals, D detection slots,
+M mask cells a side. Boxes are [x1, y1, x2, y2] in absolute pixels. Wherever slots are padded, a boolean `valid` stands
+beside them.
+"""
+
+import dataclasses
+
+import jax
+import numpy as np
+from flax import struct
+
+Array = jax.Array | np.ndarray
+
+
+@struct.dataclass
+class GroundTruth:
+    """The instances of each image; crowds are not valid."""
+
+    boxes: Array  # float32 [B, G, 4], amodal, pixels of the canvas
+    labels: Array  # int32 [B, G], 0 is the first foreground class
+    occlusion_ratio: Array  # float32 [B, G], invisible area / amodal area
+    amodal_crops: Array  # uint8 [B, G, 112, 14], bit-packed masks in the frame of the amodal box
+    inmodal_crops: Array  # uint8 [B, G, 112, 14], in the frame of the amodal box too
+    valid: Array  # bool [B, G]
+
+
+@struct.dataclass
+class Batch:
+    """What a training step eats: any iterator of these can feed `train`."""
+
+    images: Array  # uint8 [B, H, W, 3] RGB at native resolution, in the top left of the canvas
+    sizes: Array  # int32 [B, 2], true (height, width)
+    image_ids: Array  # int32 [B]
+    valid: Array  # bool [B]; false for the images that fill up an evaluation's last batch
+    truth: GroundTruth
+
+
+@struct.dataclass
+class Proposals:
+    """Regions that the RPN proposes, best first."""
+
+    boxes: Array  # float32 [B, N, 4], pixels of the network's input
+    scores: Array  # float32 [B, N], objectness logits
+    valid: Array  # bool [B, N]
+
+
+@struct.dataclass
+class Detections:
+    """What the network finds, best first; the optional fields are None where it has no such branch."""
+
+    boxes: Array  # float32 [B, D, 4], pixels of the original image
+    scores: Array  # float32 [B, D]
+    labels: Array  # int32 [B, D], 0 is the first foreground class
+    valid: Array  # bool [B, D]
+    occluded: Array | None  # float32 [B, D], probability
+    amodal_masks: Array | None  # float32 [B, D, M, M], probability in the frame of the box
+    inmodal_masks: Array | None  # float32 [B, D, M, M]
+
+
+@dataclasses.dataclass(frozen=True)
+class Instances:
+    """The objects of one image, as NumPy arrays, best first."""
+
+    boxes: np.ndarray  # float32 [n, 4] xyxy, the original image's pixels
+    scores: np.ndarray  # float32 [n], descending
+    labels: np.ndarray  # int32 [n], indices into class_names
+    class_names: tuple[str, ...]
+    occluded: np.ndarray | None  # float32 [n], probability; None without an occlusion branch
+    amodal_masks: np.ndarray | None  # bool [n, H, W]; None without the branch
+    inmodal_masks: np.ndarray | None  # bool [n, H, W]; None without the branch
+
+    def __len__(self) -> int:
+        return len(self.scores)
