@@ -1,0 +1,102 @@
+"""Writes annotations as KINS 2020 json, the form in which every other source enters the one dataset builder."""
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from amodal_jax.errors import DataError
+from data import segmentation
+from data.kins.categories import CATEGORY_IDS, SUPERCATEGORIES
+from data.segmentation import Rle
+
+TRAIN_FILE = "update_train_2020.json"
+TEST_FILE = "update_test_2020.json"
+TRAIN_IMAGES = Path("training/image_2")
+TEST_IMAGES = Path("testing/image_2")
+
+
+@dataclass(frozen=True)
+class KinsAnnotation:
+    """One instance."""
+
+    id: int  # unique in its file
+    image_id: int
+    class_name: str
+    amodal: Rle | list[list[float]]  # the whole object: a run-length code or polygons
+    inmodal: Rle | list[list[float]]  # its visible part
+    cluster_id: int  # of overlapping instances, unique in its image
+    occlusion_order: int  # 0 overlaps nothing, 1 is nearest in its cluster
+
+
+def write_annotations(
+    path: str | os.PathLike[str],
+    images: Sequence[dict],
+    annotations: Sequence[KinsAnnotation],
+    class_names: Sequence[str],
+) -> None:
+    """Writes a KINS 2020 annotation file, whole or not at all.
+
+    KINS' own classes keep KINS' category ids; any other list of classes is numbered from 1. Areas and boxes are those of
+    the masks.
+
+    Args:
+        path: of the json file; its folder is made if need be.
+        images: dicts of `id`, `file_name`, `width` and `height`.
+        annotations: of these images.
+        class_names: every class, those without an instance too.
+
+    Raises:
+        DataError: an annotation of an image or class that is not listed, or a mask that cannot be drawn.
+    """
+    sizes = {image["id"]: (image["height"], image["width"]) for image in images}
+    if len(sizes) != len(images) or len(set(class_names)) != len(class_names):
+        raise DataError(f"{path}: image ids and class names must be unique")
+    category_ids = (
+        {name: CATEGORY_IDS[name] for name in class_names}
+        if set(class_names) <= set(CATEGORY_IDS)
+        else {name: index for index, name in enumerate(class_names, start=1)}
+    )
+    records = []
+    for annotation in annotations:
+        if annotation.image_id not in sizes or annotation.class_name not in category_ids:
+            raise DataError(
+                f"{path}: annotation {annotation.id} is of image {annotation.image_id} and class "
+                f"{annotation.class_name!r}, of which one is not listed"
+            )
+        record = {
+            "id": annotation.id,
+            "image_id": annotation.image_id,
+            "category_id": category_ids[annotation.class_name],
+            "oco_id": annotation.cluster_id,
+            "ico_id": annotation.occlusion_order,
+        }
+        for prefix, mask in (("a", annotation.amodal), ("i", annotation.inmodal)):
+            rle, flaws = segmentation.parse(mask, *sizes[annotation.image_id])
+            if rle is None:
+                raise DataError(f"{path}: annotation {annotation.id} has no {prefix}_segm: {', '.join(flaws)}")
+            x1, y1, x2, y2 = segmentation.bounding_box(rle)
+            record[f"{prefix}_segm"] = mask
+            record[f"{prefix}_bbox"] = [x1, y1, x2 - x1, y2 - y1]
+            record[f"{prefix}_area"] = segmentation.area(rle)
+        records.append(record)
+    categories = [
+        {"id": category_id, "name": name, "supercategory": SUPERCATEGORIES.get(name, name)}
+        for name, category_id in category_ids.items()
+    ]
+    _write_json(Path(path), {"images": list(images), "annotations": records, "categories": categories})
+
+
+def _write_json(path: Path, content: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(content, file)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,161 @@
+"""Polygons and run-length codes, the two ways in which COCO-style files write a mask, to masks and back.
+
+H x W is the image. A mask is bool [H, W]. An `Rle` is COCO's compressed run-length code as `pycocotools` takes it, with
+its counts as text so that it can stand in a json file. Polygons are flat lists [x0, y0, x1, y1, ...] in pixels.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypedDict
+
+import numpy as np
+from jaxtyping import Bool, Int
+from pycocotools import mask as coco_mask
+
+POLYGON_TOO_SHORT = "polygon of fewer than three points"
+POLYGON_UNREADABLE = "polygon that is no list of x, y pairs"
+RLE_UNREADABLE = "run-length code that does not fill its image"
+SIZE_DIFFERS = "run-length code of another size than its image"
+BEYOND_IMAGE = "mask reaching outside its image"
+
+# Annotation tools round outwards at the border of an image; what lies further out is an error of the file.
+_BORDER_TOLERANCE = 1.0
+# The rasteriser's work grows with the length of the outline, so that one wild coordinate would stop the machine.
+_LARGEST_COORDINATE = 1e5
+
+
+class Rle(TypedDict):
+    """COCO's compressed run-length code: runs down the columns, from the top left, background first."""
+
+    size: list[int]  # [height, width]
+    counts: str
+
+
+class Parsed(NamedTuple):
+    """A mask read from a file, and what was wrong with it."""
+
+    rle: Rle | None  # None where nothing that could be a mask is left
+    flaws: tuple[str, ...]
+
+
+def encode(mask: Bool[np.ndarray, "H W"]) -> Rle:
+    """The run-length code of a mask."""
+    return _as_text(coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8)))
+
+
+def decode(rle: Rle) -> Bool[np.ndarray, "H W"]:
+    """The mask of a run-length code."""
+    return coco_mask.decode(rle).astype(bool)
+
+
+def area(rle: Rle) -> int:
+    """The number of pixels of a mask."""
+    return int(coco_mask.area(rle))
+
+
+def bounding_box(rle: Rle) -> tuple[float, float, float, float]:
+    """The smallest [x1, y1, x2, y2] around a mask's pixels, whose edges lie on whole numbers; zeros for an empty mask."""
+    x, y, width, height = (float(value) for value in coco_mask.toBbox(rle))
+    return x, y, x + width, y + height
+
+
+def run_lengths(counts: str | bytes) -> Int[np.ndarray, " runs"]:
+    """The run lengths that COCO's compressed counts stand for.
+
+    Each run is written in groups of five bits, the lowest first, in the characters from `0` on; a sixth bit says that
+    another group follows, the highest bit of the last group is the sign. From the fourth run on it is the difference to
+    the run two before that is written.
+
+    Raises:
+        ValueError: a character is outside the code, or the text ends within a run.
+    """
+    symbols = np.frombuffer(counts.encode() if isinstance(counts, str) else counts, np.uint8).astype(np.int64) - 48
+    if not len(symbols):
+        return symbols
+    last = (symbols & 32) == 0
+    if symbols.min() < 0 or symbols.max() > 63 or not last[-1]:
+        raise ValueError("no compressed run-length code")
+    starts = np.concatenate([[0], np.flatnonzero(last)[:-1] + 1])
+    group_index = np.arange(len(symbols)) - np.repeat(starts, np.diff(np.append(starts, len(symbols))))
+    if group_index.max() > 8:
+        raise ValueError("no compressed run-length code")
+    runs = np.add.reduceat((symbols & 31) << (5 * group_index), starts)
+    negative = (symbols[last] & 16) != 0
+    runs[negative] -= 1 << (5 * (group_index[last][negative] + 1))
+    runs[1::2] = np.cumsum(runs[1::2])
+    runs[2::2] = np.cumsum(runs[2::2])
+    return runs
+
+
+def parse(segmentation: Any, height: int, width: int) -> Parsed:
+    """Reads a mask in any of the forms that files are known to use.
+
+    Args:
+        segmentation: a list of polygons, one polygon, or a run-length code with its counts compressed or as numbers.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+
+    Returns:
+        The mask clipped to the image, with its flaws. Polygons that cannot be drawn are left out and named as flaws; the
+        others are united. The mask is None where there is nothing left to draw.
+    """
+    if isinstance(segmentation, dict):
+        return _parse_rle(segmentation, height, width)
+    return _parse_polygons(segmentation, height, width)
+
+
+def _parse_rle(segmentation: dict, height: int, width: int) -> Parsed:
+    counts, size = segmentation.get("counts"), segmentation.get("size")
+    try:
+        if isinstance(counts, str | bytes):
+            runs = run_lengths(counts)
+        elif isinstance(counts, list):
+            runs = np.array(counts, dtype=np.int64).reshape(-1)
+        else:
+            return Parsed(None, (RLE_UNREADABLE,))
+    except (ValueError, TypeError, OverflowError):
+        return Parsed(None, (RLE_UNREADABLE,))
+    if not isinstance(size, Sequence) or list(size) != [height, width]:
+        return Parsed(None, (SIZE_DIFFERS,))
+    if len(runs) == 0 or runs.min() < 0 or runs.sum() != height * width:
+        return Parsed(None, (RLE_UNREADABLE,))
+    return Parsed(
+        _as_text(coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)), ()
+    )
+
+
+def _parse_polygons(segmentation: Any, height: int, width: int) -> Parsed:
+    flaws: dict[str, None] = {}
+    if not isinstance(segmentation, list):
+        return Parsed(None, (POLYGON_UNREADABLE,))
+    if segmentation and not isinstance(segmentation[0], list):
+        segmentation = [segmentation]
+    drawable = []
+    for polygon in segmentation:
+        try:
+            points = np.array(polygon, dtype=np.float64)
+        except (ValueError, TypeError):
+            flaws[POLYGON_UNREADABLE] = None
+            continue
+        if points.ndim == 2 and points.shape[1] == 2:
+            points = points.reshape(-1)
+        if points.ndim != 1 or points.size % 2 or not np.all(np.abs(points) <= _LARGEST_COORDINATE):
+            flaws[POLYGON_UNREADABLE] = None
+        elif points.size < 6:
+            flaws[POLYGON_TOO_SHORT] = None
+        else:
+            x, y = points[0::2], points[1::2]
+            if (
+                min(x.min(), y.min()) < -_BORDER_TOLERANCE
+                or x.max() > width + _BORDER_TOLERANCE
+                or y.max() > height + _BORDER_TOLERANCE
+            ):
+                flaws[BEYOND_IMAGE] = None
+            drawable.append(points.tolist())
+    if not drawable:
+        return Parsed(None, tuple(flaws))
+    united = coco_mask.merge(coco_mask.frPyObjects(drawable, height, width))
+    return Parsed(_as_text(united), tuple(flaws))
+
+
+def _as_text(rle: dict) -> Rle:
+    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
