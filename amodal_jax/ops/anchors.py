@@ -1,0 +1,44 @@
+"""Anchors of a feature pyramid.
+
+Shape shorthand: H, W a level's feature size; A anchors a position.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float32
+
+
+def pyramid_anchors(
+    feature_sizes: Sequence[tuple[int, int]],
+    strides: Sequence[int | tuple[int, int]],
+    sizes: Sequence[int | float],
+    aspect_ratios: Sequence[int | float],
+) -> tuple[Float32[np.ndarray, "_ 4"], ...]:
+    """Anchor boxes of every level as constants, with the semantics of torchvision's `AnchorGenerator`.
+
+    Args:
+      feature_sizes: (height, width) of each level.
+      strides: pixels from one feature to the next of each level, one number or (vertical, horizontal). torchvision
+        takes the image's size // the feature size, which differs from the nominal stride where a level was rounded up.
+      sizes: side in pixels of each level's square anchor.
+      aspect_ratios: height / width, common to all levels.
+
+    Returns:
+      For each level [H * W * A, 4], xyxy in pixels, in the order row, column, aspect ratio. The boxes at the first
+      position are centred at the origin and rounded to whole pixels.
+
+    Raises:
+      ValueError: the numbers of feature sizes, strides and sizes differ.
+    """
+    ratio = np.sqrt(np.asarray(aspect_ratios, np.float32))
+    levels = []
+    for (height, width), stride, size in zip(feature_sizes, strides, sizes, strict=True):
+        stride_y, stride_x = (stride, stride) if isinstance(stride, int) else stride
+        half_width = (1 / ratio) * np.float32(size) / 2
+        half_height = ratio * np.float32(size) / 2
+        base = np.round(np.stack([-half_width, -half_height, half_width, half_height], axis=-1))
+        y, x = np.meshgrid(np.arange(height) * stride_y, np.arange(width) * stride_x, indexing="ij")
+        shift = np.stack([x, y, x, y], axis=-1).astype(np.float32)
+        levels.append((shift[:, :, None] + base).reshape(-1, 4))
+    return tuple(levels)

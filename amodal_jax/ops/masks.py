@@ -1,0 +1,53 @@
+"""Masks kept in the frame of their amodal box.
+
+Shape shorthand: G ground-truth slots, N RoIs. A crop covers its object's amodal box with 112 x 112 cells, eight cells a
+byte along x, most significant bit first; see `amodal_jax.mask_crops` for how crops are made.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Float32, Int, UInt8
+
+CROP_SIZE = 112
+
+
+def unpack_crops(packed: UInt8[Array, "*b 112 14"]) -> Bool[Array, "*b 112 112"]:
+    """Unpacks bit-packed crops (the bit order of `numpy.packbits`)."""
+    bits = packed[..., None] >> jnp.arange(7, -1, -1, dtype=jnp.uint8)
+    return (bits & 1).astype(bool).reshape(*packed.shape[:-1], CROP_SIZE)
+
+
+def mask_targets(
+    packed_crops: UInt8[Array, "G 112 14"],
+    truth_boxes: Float[Array, "G 4"],
+    boxes: Float[Array, "N 4"],
+    truth_index: Int[Array, "N"],
+    *,
+    size: int = 28,
+) -> Float32[Array, "N {size} {size}"]:
+    """Cuts the mask of its ground truth in the frame of each RoI: 1 where at least half of a bin is covered, else 0.
+
+    Args:
+      packed_crops: masks in the frames of `truth_boxes`.
+      truth_boxes: amodal boxes, xyxy, any unit as long as `boxes` have the same.
+      boxes: RoIs; what of them lies outside their truth box is empty.
+      truth_index: the ground truth of each RoI.
+      size: bins along each side of the target.
+    """
+    crops = unpack_crops(packed_crops[truth_index]).astype(jnp.float32)
+    truth = truth_boxes[truth_index]
+    across_y = _coverage(boxes[:, 1], boxes[:, 3], truth[:, 1], truth[:, 3], size)
+    across_x = _coverage(boxes[:, 0], boxes[:, 2], truth[:, 0], truth[:, 2], size)
+    covered = jnp.einsum("npy,nyx,nqx->npq", across_y, crops, across_x)
+    return (covered >= 0.5).astype(jnp.float32)
+
+
+def _coverage(low, high, truth_low, truth_high, size):
+    """The share of each of `size` bins of [low, high] in each cell of [truth_low, truth_high]: [N, size, 112]."""
+    cell = (truth_high - truth_low) / CROP_SIZE
+    cell = jnp.where(cell > 0, cell, 1)
+    bin_width = jnp.maximum((high - low) / size / cell, 1e-6)
+    start = ((low - truth_low) / cell)[:, None] + jnp.arange(size) * bin_width[:, None]
+    end = start + bin_width[:, None]
+    cells = jnp.arange(CROP_SIZE, dtype=jnp.float32)
+    overlap = jnp.minimum(end[..., None], cells + 1) - jnp.maximum(start[..., None], cells)
+    return jnp.maximum(overlap, 0) / bin_width[:, None, None]

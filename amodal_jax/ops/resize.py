@@ -1,0 +1,53 @@
+"""Bilinear resizing of an image on its canvas.
+
+Shape shorthand: H, W canvas of the image as stored; H2, W2 canvas of the network's input.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float32, Int, Num
+
+Size = tuple[Int[ArrayLike, ""], Int[ArrayLike, ""]]
+
+
+def resized_size(size: Size, short_side: int, long_side: int) -> tuple[Int[Array, ""], Int[Array, ""]]:
+    """(height, width) after scaling so that the short side becomes `short_side` but the long one at most `long_side`.
+
+    torchvision's `GeneralizedRCNNTransform`: both sides are scaled by the same factor and rounded down. The factor is
+    kept as a ratio of integers, because in float32 floor(375 * (800 / 375)) is not safely 800.
+    """
+    height, width = (jnp.asarray(side, jnp.int32) for side in size)
+    shorter, longer = jnp.minimum(height, width), jnp.maximum(height, width)
+    by_short = short_side * longer <= long_side * shorter
+    numerator = jnp.where(by_short, short_side, long_side)
+    denominator = jnp.where(by_short, shorter, longer)
+    return height * numerator // denominator, width * numerator // denominator
+
+
+def resize_to_canvas(
+    image: Num[Array, "H W 3"], size: Size, resized: Size, canvas: tuple[int, int]
+) -> Float32[Array, "H2 W2 3"]:
+    """Resizes the image in the top left `size` of its canvas to the top left `resized` of a new one, 0 beyond it.
+
+    Bilinear, pixel centres at half coordinates, no antialiasing: PyTorch's `interpolate(mode="bilinear",
+    align_corners=False)` to the size `resized`. What lies beyond `size` on the old canvas has no influence.
+
+    Args:
+      image: values of any numeric type.
+      size: true (height, width), may be traced.
+      resized: (height, width) to reach, at most `canvas`, may be traced.
+      canvas: static (H2, W2).
+    """
+    for axis in (0, 1):
+        low, high, weight = _taps(size[axis], resized[axis], canvas[axis])
+        weight = jnp.expand_dims(weight, [other for other in range(3) if other != axis])
+        image = jnp.take(image, low, axis=axis) * (1 - weight) + jnp.take(image, high, axis=axis) * weight
+    inside = (jnp.arange(canvas[0]) < resized[0])[:, None] & (jnp.arange(canvas[1]) < resized[1])[None, :]
+    return jnp.where(inside[..., None], image, 0)
+
+
+def _taps(size, resized, length):
+    """The two source indices of each of `length` target pixels of one axis and the weight of the second."""
+    scale = jnp.asarray(size, jnp.float32) / jnp.asarray(resized, jnp.float32)
+    source = jnp.maximum((jnp.arange(length, dtype=jnp.float32) + 0.5) * scale - 0.5, 0)
+    low = jnp.minimum(jnp.floor(source).astype(jnp.int32), size - 1)
+    return low, jnp.minimum(low + 1, size - 1), jnp.clip(source - low, 0, 1)
