@@ -1,1 +1,33 @@
-"""Experiments, one module each, with ``get_config()`` returning an ``amodal_jax.config.Config``."""
+"""Experiments: one module each with `get_config()`, or `VARIANTS`, several named configurations in one file."""
+
+import importlib
+import pkgutil
+
+from amodal_jax.config import Config
+from amodal_jax.errors import ConfigError
+
+
+def config_names() -> list[str]:
+    """Every name that `load_config` knows: `module`, or `module/variant`."""
+    names = []
+    for module_info in pkgutil.iter_modules(__path__):
+        module = importlib.import_module(f"{__name__}.{module_info.name}")
+        if hasattr(module, "VARIANTS"):
+            names += [f"{module_info.name}/{variant}" for variant in module.VARIANTS]
+        else:
+            names.append(module_info.name)
+    return names
+
+
+def load_config(name: str) -> Config:
+    """The configuration called `name`, with that name in it.
+
+    Raises:
+      ConfigError: no such configuration; the error lists those that there are.
+    """
+    known = config_names()
+    if name not in known:
+        raise ConfigError(f'unknown configuration "{name}"; known are {", ".join(known)}')
+    file, _, variant = name.partition("/")
+    module = importlib.import_module(f"{__name__}.{file}")
+    return module.VARIANTS[variant]() if variant else module.get_config()

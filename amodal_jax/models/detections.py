@@ -1,0 +1,65 @@
+"""From class scores and box deltas of proposals to the final boxes of an image.
+
+Shape shorthand in this module: N proposals, K foreground classes, K1 = K + 1 with the background at 0, D detections.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int
+
+from amodal_jax.models.rpn import MINIMUM_SIDE
+from amodal_jax.ops import boxes as box_ops
+from amodal_jax.ops.nms import nms
+from amodal_jax.structures import Proposals
+
+CLASSES_AT_ONCE = 8  # bounds the memory of class-wise NMS, N * N booleans each
+
+
+@struct.dataclass
+class SelectedBoxes:
+    """The final boxes of an image, best first."""
+
+    boxes: Float[Array, "*b D 4"]  # pixels of the network's input
+    scores: Float[Array, "*b D"]
+    labels: Int[Array, "*b D"]  # 0 is the first foreground class
+    valid: Bool[Array, "*b D"]
+
+
+def select_detections(
+    logits: Float[Array, "N K1"],
+    deltas: Float[Array, "N K1 4"],
+    proposals: Proposals,
+    height: Array,
+    width: Array,
+    *,
+    box_weights: tuple[float, float, float, float],
+    score_threshold: float,
+    nms_threshold: float,
+    max_detections: int,
+) -> SelectedBoxes:
+    """One image's detections (torchvision's `postprocess_detections`).
+
+    Every proposal is a candidate for every class, with the box that its class's deltas give, clipped to the image of
+    `height` x `width` input pixels; candidates over the score threshold go through NMS class by class, and the best
+    `max_detections` of all classes remain.
+    """
+    scores = jax.nn.softmax(logits)[:, 1:].T  # [K, N]
+    boxes = box_ops.decode(deltas[:, 1:], proposals.boxes[:, None], weights=box_weights)
+    boxes = box_ops.clip(boxes, height, width).transpose(1, 0, 2)  # [K, N, 4]
+    sides = boxes[..., 2:] - boxes[..., :2]
+    valid = proposals.valid & (scores > score_threshold) & (sides >= MINIMUM_SIDE).all(-1)
+    keep = jax.lax.map(
+        lambda candidates: nms(*candidates, nms_threshold), (boxes, scores, valid), batch_size=CLASSES_AT_ONCE
+    )
+    candidates = jnp.where(keep, scores, -jnp.inf).reshape(-1)
+    count = min(max_detections, candidates.shape[0])
+    top_scores, top = jax.lax.top_k(candidates, count)
+    fill = max_detections - count
+    found = jnp.pad(top_scores > -jnp.inf, (0, fill))
+    return SelectedBoxes(
+        boxes=jnp.pad(boxes.reshape(-1, 4)[top], ((0, fill), (0, 0))),
+        scores=jnp.where(found, jnp.pad(top_scores, (0, fill)), 0.0),
+        labels=jnp.pad((top // scores.shape[1]).astype(jnp.int32), (0, fill)),
+        valid=found,
+    )
