@@ -47,6 +47,8 @@ class InputConfig:
 
 @dataclasses.dataclass(frozen=True)
 class BackboneConfig:
+    """The residual network."""
+
     depth: Literal[18, 50, 101] = 50
     width: int = 64  # channels of the stem
     norm: Literal["frozen_batch_norm", "group_norm"] = "frozen_batch_norm"
@@ -173,6 +175,8 @@ class MLCConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
+    """The network, from image to detections."""
+
     class_names: tuple[str, ...] = KINS_CLASS_NAMES  # empty: those of the dataset, filled in when training starts
     compute_dtype: Literal["float32", "bfloat16"] = "float32"  # parameters are float32 either way
     fpn_channels: int = 256
@@ -202,6 +206,8 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
+    """The built dataset and how it is fed."""
+
     directory: str = "~/tensorflow_datasets/kins"  # of the built TFDS dataset; the newest version within it is taken
     train_split: str = "train"
     test_split: str = "test"
@@ -251,6 +257,8 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
+    """Which detections count, and how they are computed."""
+
     batch_size: int = 8  # images a step, of all devices together
     score_threshold: float = 0.05
     nms_threshold: float = 0.5
@@ -266,6 +274,8 @@ class EvaluationConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
+    """One experiment."""
+
     name: str = "asn_r50_fpn"
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()

@@ -1,4 +1,4 @@
-"""The paper's network (Table 4, Mask R-CNN + ASN) with its schedule; every value is a default of `amodal_jax.config`."""
+"""The paper's network (Table 4, Mask R-CNN + ASN) and schedule: the defaults of `amodal_jax.config`."""
 
 from amodal_jax.config import Config
 

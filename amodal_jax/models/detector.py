@@ -2,8 +2,8 @@
 
 The way of the data is `features` -> `propose` -> (training) `sample` -> `loss_terms`, or (inference) `detect`.
 
-Shape shorthand in this module: B images, H x W canvas of native pixels, H2 x W2 the network's input, G ground-truth slots,
-N proposals, S sampled regions, P = positive slots among them, D detections, C channels, M mask cells a side.
+Shape shorthand in this module: B images, H x W canvas of native pixels, H2 x W2 the network's input, G ground-truth
+slots, N proposals, S sampled regions, D detections, C channels, s cells a side.
 """
 
 from collections.abc import Callable
@@ -119,10 +119,10 @@ class Detector(nn.Module):
     max_detections: int
     """Detection slots an image."""
 
-    # ------------------------------------------------------------------------------------------------ image to features
+    # ----- image to features
 
     def target_sizes(self, sizes: Int[Array, "B 2"]) -> Int[Array, "B 2"]:
-        """(height, width) that images of `sizes` are resized to: short and long side's rule, shrunk to fit the canvas."""
+        """(height, width) that images are resized to: by the rule of short and long side, shrunk to fit the canvas."""
 
         def one(size):
             height, width = resized_size(size, self.short_side, self.long_side)
@@ -147,7 +147,7 @@ class Detector(nn.Module):
 
         return self.fpn(self.backbone(jax.vmap(prepare)(images, sizes, self.target_sizes(sizes))))
 
-    # --------------------------------------------------------------------------------------------- features to proposals
+    # ----- features to proposals
 
     def anchors(self, levels: tuple[Array, ...]) -> tuple[np.ndarray, ...]:
         """The anchors [A, 4] of each level."""
@@ -195,7 +195,7 @@ class Detector(nn.Module):
         )(levels[: len(ROI_STRIDES)], boxes)
         return pooled.reshape(-1, *pooled.shape[2:])
 
-    # ----------------------------------------------------------------------------------------------------------- training
+    # ----- training
 
     def losses(self, batch: Batch, keys: PRNGKeyArray) -> dict[str, Mean]:
         """The loss terms of a batch; `keys` [B], one for each image's sampling."""
@@ -261,7 +261,7 @@ class Detector(nn.Module):
         anchor_samples: AnchorSamples,
         roi_samples: RoISamples,
     ) -> dict[str, Mean]:
-        """The loss terms for given samples: L_rpn's two, L_cls, L_box, L_occlusion, L_amodal, L_inmodal (equation 2)."""
+        """The loss terms for given samples: two of the RPN, and equation 2's."""
         truth_boxes = self.input_truth_boxes(batch)
         terms = self._rpn_terms(self.anchors(levels), rpn_outputs, truth_boxes, anchor_samples)
 
@@ -354,7 +354,7 @@ class Detector(nn.Module):
             terms[name] = loss.mask(class_logits, targets.reshape(class_logits.shape), valid)
         return terms
 
-    # ---------------------------------------------------------------------------------------------------------- inference
+    # ----- inference
 
     def detect(self, images: UInt8[Array, "B H W 3"], sizes: Int[Array, "B 2"]) -> Detections:
         """The objects of each image; boxes in its own pixels.

@@ -17,8 +17,8 @@ from amodal_jax.models.layers import (
     Norm,
     kaiming_uniform,
     make_norm,
-    normal_001,
     normal_0001,
+    normal_001,
 )
 from amodal_jax.models.mlc import MultiLevelCoding
 
@@ -118,12 +118,12 @@ class OcclusionPredictor(nn.Module):
 
 
 class MaskHead(nn.Module):
-    """Four 3x3 convolutions, a stride-2 deconvolution and class-specific logits, with MLC's features joined on the way."""
+    """Four 3x3 convolutions, a stride-2 deconvolution and class-specific logits; MLC's features join on the way."""
 
     channels: int
     """Channels of the convolutions."""
     classes: int
-    """K1: foreground classes and the background, which has a mask of its own that nothing trains (as in torchvision)."""
+    """K1: foreground classes and the background, whose mask nothing trains (as in torchvision)."""
     mlc: MultiLevelCoding | None = None
     """The coding of this branch; amodal and inmodal branch have one each."""
     mlc_layer: int = 1

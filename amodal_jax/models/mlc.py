@@ -68,7 +68,7 @@ class MultiLevelCoding(nn.Module):
 
 
 class ReleasedMultiLevelCoding(nn.Module):
-    """MLC as in the official code, which differs from the paper: a 2x2 deconvolution between two convolutions, then two.
+    """MLC as in the official code: a 2x2 deconvolution between two convolutions, then two more.
 
     Source: qqlu/Amodal-Instance-Segmentation-through-KINS-Dataset, "Reference Code".
     """

@@ -1,6 +1,7 @@
 """Region proposal network (Ren et al., 2015) on a feature pyramid, with torchvision's structure and semantics.
 
-Shape shorthand in this module: B images, L levels, A anchors of a level (H * W * aspect ratios), N proposals, C channels.
+Shape shorthand in this module: B images, N proposals, C channels; each level has as many anchors as cells times aspect
+ratios.
 """
 
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ class RPNHead(nn.Module):
     def __call__(
         self, levels: Sequence[Float[Array, "B _ _ C"]]
     ) -> tuple[list[Float[Array, "B _"]], list[Float[Array, "B _ 4"]]]:
-        """Pyramid levels to (objectness logits [B, A], box deltas [B, A, 4]) of each; anchors in row, column, ratio order."""
+        """Levels to objectness logits and box deltas of each, with anchors in the order row, column, ratio."""
         logits, deltas = [], []
         for level in levels:
             hidden = nn.relu(self.conv(level))

@@ -1,7 +1,7 @@
 """Which anchors and regions a training step looks at, and what each should become.
 
-Shape shorthand in this module: A anchors of all levels, N proposals, G ground-truth slots, S samples. Functions take one
-image; the detector maps them over the batch. All boxes are in pixels of the network's input.
+Shape shorthand in this module: A anchors of all levels, N proposals, G ground-truth slots, S samples. Functions take
+one image; the detector maps them over the batch. All boxes are in pixels of the network's input.
 """
 
 import jax
