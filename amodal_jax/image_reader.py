@@ -31,7 +31,7 @@ def read_image(path: str | Path) -> UInt8[np.ndarray, "H W 3"]:
         raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
     if not content:
         raise ImageError(f"{path}: the file is empty")
-    damage = _damage(content)
+    damage = file_damage(content)
     if damage:
         raise ImageError(f"{path}: {damage}; copy or download the file again")
     try:
@@ -47,7 +47,7 @@ def read_image(path: str | Path) -> UInt8[np.ndarray, "H W 3"]:
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
-def _damage(content: bytes) -> str | None:
+def file_damage(content: bytes) -> str | None:
     """What is wrong with a PNG's or JPEG's framing, or None.
 
     Decoders fill up a file that ends early: before 5.0, OpenCV returns a cut JPEG as a half-grey picture without a

@@ -12,11 +12,6 @@ from data import segmentation
 from data.kins.categories import CATEGORY_IDS, SUPERCATEGORIES
 from data.segmentation import Rle
 
-TRAIN_FILE = "update_train_2020.json"
-TEST_FILE = "update_test_2020.json"
-TRAIN_IMAGES = Path("training/image_2")
-TEST_IMAGES = Path("testing/image_2")
-
 
 @dataclass(frozen=True)
 class KinsAnnotation:

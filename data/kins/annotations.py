@@ -1,0 +1,230 @@
+"""Reads KINS annotation files of both releases into one form."""
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from amodal_jax.errors import DataError
+from data.kins.categories import CLASS_NAMES, RIDER
+from data.kins.layout import ANNOTATION_FILES, IMAGE_FOLDERS, INSTRUCTIONS, SPLITS
+from data.kins.problems import REPEATED_ID, UNKNOWN_CATEGORY, UNKNOWN_IMAGE, Problem
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The names that a release gives to the fields of an annotation; None where it has no such field."""
+
+    amodal_box: str
+    amodal_mask: str
+    inmodal_box: str
+    inmodal_mask: str
+    cluster: str | None
+    order: str | None
+
+
+KEYS = {
+    "2019": Keys("bbox", "segmentation", "inmodal_bbox", "inmodal_seg", None, None),
+    "2020": Keys("a_bbox", "a_segm", "i_bbox", "i_segm", "oco_id", "ico_id"),
+}
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image of an annotation file."""
+
+    id: int
+    path: Path
+    height: int  # as the annotation file says
+    width: int
+    annotations: tuple[dict, ...]  # as they stand in the file
+
+
+@dataclass(frozen=True)
+class AnnotationFile:
+    """One split's annotations."""
+
+    path: Path
+    sha256: str
+    release: str  # "2019" or "2020"
+    images: tuple[ImageRecord, ...]
+    categories: dict[int, str]  # id -> name, in the order of ids
+    problems: tuple[Problem, ...]
+
+
+def find_annotation_files(manual_dir: Path, release: str | None = None) -> dict[str, Path]:
+    """The annotation file of each split, in the folder itself or in its `annotations`.
+
+    Args:
+        manual_dir: the folder that the dataset is built from.
+        release: "2019" or "2020"; where it is None, 2020 is taken if there is any of its files.
+
+    Raises:
+        DataError: a file is missing; the message says how to get it.
+    """
+    for candidate in [release] if release else ANNOTATION_FILES:
+        names = ANNOTATION_FILES[candidate]
+        found = {
+            split: path
+            for split, name in names.items()
+            for path in (manual_dir / "annotations" / name, manual_dir / name)
+            if path.is_file()
+        }
+        if len(found) == len(SPLITS):
+            return found
+        if found:
+            missing = next(name for split, name in names.items() if split not in found)
+            raise DataError(f"{manual_dir / missing} is missing, beside {next(iter(found.values()))}.\n{INSTRUCTIONS}")
+    wanted = " and ".join(ANNOTATION_FILES[release or "2020"].values())
+    raise DataError(f"{manual_dir} holds no annotations: {wanted} are missing.\n{INSTRUCTIONS}")
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_annotation_file(path: Path, manual_dir: Path, split: str) -> AnnotationFile:
+    """Reads one annotation file and finds its images.
+
+    Raises:
+        DataError: the file is no json, has no annotation or image, lacks a key without which it cannot be understood, or
+            an image of it is missing.
+    """
+    content = _load_json(path)
+    images, annotations, categories = (
+        _list_of_dicts(content, key, path) for key in ("images", "annotations", "categories")
+    )
+    if not images or not annotations:
+        raise DataError(f"{path} holds {len(images)} images and {len(annotations)} annotations: the split is empty")
+    release = _release(annotations, path)
+    names = _categories(categories, path)
+
+    sizes: dict[int, tuple[Path, int, int]] = {}
+    for index, image in enumerate(images):
+        identifier, width, height = (
+            _integer(image, key, f"{path}: image {index}") for key in ("id", "width", "height")
+        )
+        if not isinstance(image.get("file_name"), str):
+            raise DataError(f"{path}: image {identifier} has no text under 'file_name'")
+        if identifier in sizes:
+            raise DataError(f"{path}: two images have the id {identifier}")
+        sizes[identifier] = (manual_dir / IMAGE_FOLDERS[split] / Path(image["file_name"]).name, height, width)
+    _check_images_exist([(identifier, image_path) for identifier, (image_path, _, _) in sizes.items()], path)
+
+    problems: list[Problem] = []
+    by_image: dict[int, list[dict]] = {identifier: [] for identifier in sizes}
+    seen: Counter[int] = Counter()
+    for index, annotation in enumerate(annotations):
+        identifier, image_id, category_id = (
+            _integer(annotation, key, f"{path}: annotation {index}") for key in ("id", "image_id", "category_id")
+        )
+        seen[identifier] += 1
+        if seen[identifier] == 2:
+            problems.append((REPEATED_ID, identifier))
+        if image_id not in by_image:
+            problems.append((UNKNOWN_IMAGE, identifier))
+        elif category_id not in names:
+            problems.append((UNKNOWN_CATEGORY, identifier))
+        else:
+            by_image[image_id].append(annotation)
+    records = tuple(
+        ImageRecord(identifier, image_path, height, width, tuple(by_image[identifier]))
+        for identifier, (image_path, height, width) in sizes.items()
+    )
+    return AnnotationFile(path, file_sha256(path), release, records, names, tuple(problems))
+
+
+def class_names(files: dict[str, AnnotationFile]) -> tuple[str, ...]:
+    """The classes of a dataset in the order of their category ids; they must be the same in every split.
+
+    KINS' `rider`, which the files of 2020 list without an instance, is no class.
+
+    Raises:
+        DataError: the splits' categories differ.
+    """
+    listed = {split: dict(file.categories) for split, file in files.items()}
+    used = {
+        annotation["category_id"]
+        for file in files.values()
+        for image in file.images
+        for annotation in image.annotations
+    }
+    for categories in listed.values():
+        of_kins = set(categories.values()) <= {*CLASS_NAMES, RIDER["name"]}
+        if of_kins and categories.get(RIDER["id"]) == RIDER["name"] and RIDER["id"] not in used:
+            del categories[RIDER["id"]]
+    (first, expected), *others = listed.items()
+    for split, categories in others:
+        if categories != expected:
+            raise DataError(
+                f"the categories of {files[first].path} and {files[split].path} differ: {expected} and {categories}"
+            )
+    return tuple(expected.values())
+
+
+def _load_json(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing.\n{INSTRUCTIONS}") from None
+    except ValueError as error:
+        raise DataError(f"{path} is no complete json file ({error}): fetch it again") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path} holds no json object with 'images', 'annotations' and 'categories'")
+    return content
+
+
+def _list_of_dicts(content: dict, key: str, path: Path) -> list[dict]:
+    entries = content.get(key)
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise DataError(f"{path}: the key '{key}' is missing or no list of objects")
+    return entries
+
+
+def _integer(entry: dict, key: str, where: str) -> int:
+    value = entry.get(key)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise DataError(f"{where} has no whole number under '{key}'")
+    return value
+
+
+def _release(annotations: list[dict], path: Path) -> str:
+    present = {key for annotation in annotations for key in annotation}
+    for release in ("2020", "2019"):
+        keys = KEYS[release]
+        masks = {keys.amodal_mask, keys.inmodal_mask}
+        if masks <= present:
+            return release
+        if masks & present:
+            (missing,) = masks - present
+            raise DataError(f"{path}: no annotation has the key '{missing}', which KINS' release of {release} has")
+    raise DataError(f"{path}: no annotation has a mask under 'a_segm' (2020) or 'segmentation' (2019)")
+
+
+def _categories(entries: list[dict], path: Path) -> dict[int, str]:
+    names: dict[int, str] = {}
+    for index, entry in enumerate(entries):
+        identifier, name = _integer(entry, "id", f"{path}: category {index}"), entry.get("name")
+        if not isinstance(name, str) or not name.strip() or "\n" in name:
+            raise DataError(f"{path}: category {identifier} has no name")
+        if identifier in names or name.strip() in names.values():
+            raise DataError(f"{path}: two categories have the id {identifier} or the name {name!r}")
+        names[identifier] = name.strip()
+    if not names:
+        raise DataError(f"{path} lists no categories")
+    return dict(sorted(names.items()))
+
+
+def _check_images_exist(images: list[tuple[int, Path]], annotation_path: Path) -> None:
+    missing = [(identifier, path) for identifier, path in images if not path.is_file()]
+    if missing:
+        identifier, path = missing[0]
+        raise DataError(
+            f"{len(missing)} of the {len(images)} images of {annotation_path} are missing, the first of them {path} "
+            f"(image id {identifier}).\n{INSTRUCTIONS}"
+        )

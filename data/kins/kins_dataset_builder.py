@@ -1,0 +1,178 @@
+"""The TFDS builder of KINS and of every dataset written as KINS json."""
+
+import json
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging
+from tqdm import tqdm
+
+# `tfds build` imports this file as `kins.kins_dataset_builder` and knows nothing of the folder above.
+if str(Path(__file__).parents[2]) not in sys.path:
+    sys.path.append(str(Path(__file__).parents[2]))
+
+from amodal_jax.errors import DataError
+from amodal_jax.mask_crops import CROP_SIZE
+from data.kins import problems
+from data.kins.annotations import (
+    AnnotationFile,
+    class_names,
+    find_annotation_files,
+    read_annotation_file,
+)
+from data.kins.layout import INSTRUCTIONS, SPLITS
+from data.kins.records import RecordMaker
+
+REPORT_FILE = "annotation_report.json"
+
+# Starting processes costs seconds, which fewer images are not worth.
+_IMAGES_WORTH_PROCESSES = 200
+
+_PACKED_CROP = (CROP_SIZE, CROP_SIZE // 8)
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Images with amodal and inmodal masks, occlusion ratios and orders.
+
+    The annotations are read from `manual_dir`; `data/kins/layout.py` says what lies where. Class names are those of the
+    annotation files' categories and are saved with the dataset as the names of the feature `objects/label`. The folder
+    of the built dataset also holds `annotation_report.json`: what it was built from, how many images and instances it
+    has, and what was wrong with the annotations.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "Initial release."}
+    MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
+
+    def __init__(
+        self,
+        *,
+        release: str | None = None,
+        strict: bool = False,
+        show_progress: bool = False,
+        workers: int | None = None,
+        **builder_arguments: Any,
+    ):
+        """Sets what differs from a plain build.
+
+        Args:
+            release: "2019" or "2020", where the files of both are there; None takes 2020.
+            strict: raise a `DataError` when there is any problem in the annotations.
+            show_progress: draw a progress bar for each split.
+            workers: processes that read masks; None takes as many as there are processors.
+            **builder_arguments: of `tfds.core.GeneratorBasedBuilder`.
+        """
+        self._release = release
+        self._strict = strict
+        self._show_progress = show_progress
+        self._workers = workers or len(os.sched_getaffinity(0))
+        self._report: dict[str, Any] = {}
+        super().__init__(**builder_arguments)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        crop = tfds.features.Tensor(shape=_PACKED_CROP, dtype=np.uint8, encoding=tfds.features.Encoding.BYTES)
+        return self.dataset_info_from_configs(
+            homepage="https://github.com/qqlu/Amodal-Instance-Segmentation-through-KINS-Dataset",
+            license="KITTI's images: CC BY-NC-SA 3.0. KINS' annotations: see its homepage; research use.",
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(doc="the file's own bytes"),
+                    "image/id": tfds.features.Scalar(np.int64),
+                    "image/filename": tfds.features.Text(),
+                    "image/height": tfds.features.Scalar(np.int32),
+                    "image/width": tfds.features.Scalar(np.int32),
+                    "objects": tfds.features.Sequence(
+                        {
+                            "id": tfds.features.Scalar(np.int64),
+                            "label": tfds.features.ClassLabel(),
+                            "amodal_bbox": tfds.features.BBoxFeature(),
+                            "inmodal_bbox": tfds.features.BBoxFeature(doc="zeros where nothing is visible"),
+                            "amodal_rle": tfds.features.Text(doc="COCO compressed counts"),
+                            "inmodal_rle": tfds.features.Text(doc="COCO compressed counts"),
+                            "amodal_crop": crop,
+                            "inmodal_crop": crop,
+                            "occlusion_ratio": tfds.features.Scalar(np.float32, doc="invisible area / amodal area"),
+                            "cluster_id": tfds.features.Scalar(np.int64, doc="-1 where the file has none"),
+                            "occlusion_order": tfds.features.Scalar(np.int64, doc="-1 where the file has none"),
+                            "is_crowd": tfds.features.Scalar(np.bool_),
+                        }
+                    ),
+                }
+            ),
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        try:
+            manual_dir = Path(dl_manager.manual_dir)
+        except AssertionError as error:
+            raise DataError(str(error)) from None
+        paths = find_annotation_files(manual_dir, self._release)
+        files = {split: read_annotation_file(paths[split], manual_dir, split) for split in SPLITS}
+        names = class_names(files)
+        self.info.features["objects"]["label"].names = list(names)
+        self._report = {
+            "annotation_files": {
+                split: {"name": file.path.name, "sha256": file.sha256, "release": file.release}
+                for split, file in files.items()
+            },
+            "class_names": list(names),
+            "splits": {},
+        }
+        return {split: self._generate_examples(split, file, names) for split, file in files.items()}
+
+    def _generate_examples(
+        self, split: str, file: AnnotationFile, names: tuple[str, ...]
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        counts = problems.ProblemCounts()
+        counts.add(file.problems)
+        make_record = RecordMaker(
+            file.release,
+            {identifier: names.index(name) for identifier, name in file.categories.items() if name in names},
+        )
+        parallel = self._workers > 1 and len(file.images) >= _IMAGES_WORTH_PROCESSES
+        # Not forked: TensorFlow's threads are running by now.
+        pool = multiprocessing.get_context("spawn").Pool(self._workers) if parallel else None
+        instances = 0
+        with (
+            pool or nullcontext(),
+            tqdm(
+                total=len(file.images),
+                desc=split,
+                unit="image",
+                disable=not self._show_progress,
+                mininterval=0.5 if sys.stderr.isatty() else 30,
+            ) as progress,
+        ):
+            made = pool.imap(make_record, file.images, chunksize=8) if pool else map(make_record, file.images)
+            for image, (record, found) in zip(file.images, made, strict=True):
+                counts.add(found)
+                instances += len(record["objects"])
+                yield image.id, {"image": image.path, **record}
+                progress.update()
+            progress.set_postfix_str("writing records")
+        if not instances:
+            raise DataError(
+                f"no instance of {file.path} is left: " + "; ".join(map(problems.describe, counts.to_json()))
+            )
+        self._report["splits"][split] = {
+            "images": len(file.images),
+            "instances": instances,
+            "instances_left_out": counts.left_out(),
+            "problems": counts.to_json(),
+        }
+        for problem in counts.to_json():
+            logging.warning("%s: %s", split, problems.describe(problem))
+        if self._strict and counts.counts:
+            raise DataError(
+                f"{file.path} has problems and --strict was given: "
+                + "; ".join(map(problems.describe, counts.to_json()))
+            )
+        # TFDS has set data_path to the unfinished folder, which it moves to its place when all splits are written.
+        (self.data_path / REPORT_FILE).write_text(json.dumps(self._report, indent=2) + "\n")
