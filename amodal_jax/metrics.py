@@ -1,0 +1,249 @@
+"""The paper's figures: three COCO average precisions over the same detections, and occlusion accuracy.
+
+Everything here is a function of a ground truth and of results in COCO's results format, so that files from elsewhere
+are scored under the same protocol. Matching and precision are pycocotools' own `COCOeval`, unpatched: IoU 0.50 to 0.95,
+at most 100 detections of a class in an image, small under 32 x 32 pixels, large over 96 x 96.
+"""
+
+import contextlib
+import dataclasses
+import io
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from amodal_jax.config import KINS_CLASS_NAMES
+from amodal_jax.errors import DataError
+
+Result = dict[str, Any]
+"""One detection in COCO's results format: `image_id`, `category_id`, `bbox` (xywh, pixels), `score`, and in lists of
+masks `segmentation` (compressed run lengths); `occluded`, a probability, besides."""
+
+KINDS = {"det": "Det", "amodal": "Amodal Seg", "inmodal": "Inmodal Seg"}
+SUMMARY = ("AP", "AP50", "AP75", "APs", "APm", "APl")  # COCOeval's first six figures, in its order
+
+OCCLUSION_LEVELS = {"visible": (-1.0, 0.05), "partly_hidden": (0.05, 0.5), "mostly_hidden": (0.5, 1.0)}
+"""Bounds of the occlusion ratio, the lower one excluded."""
+
+_KINS_CATEGORY_IDS = (1, 2, 4, 5, 6, 7, 8)  # 3 is KINS' `rider`, which has no instance
+
+
+@dataclasses.dataclass(frozen=True)
+class AnnotatedInstance:
+    """One instance of the ground truth."""
+
+    image_id: int
+    category_id: int
+    box: tuple[float, float, float, float]  # amodal, xywh in pixels
+    amodal_rle: dict  # COCO run lengths {"size": [H, W], "counts": str}
+    inmodal_rle: dict  # no pixel set where the instance is hidden entirely
+    occlusion_ratio: float  # invisible area / amodal area
+    is_crowd: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class AnnotatedImages:
+    """The ground truth of a split."""
+
+    image_sizes: dict[int, tuple[int, int]]  # (height, width) by image id, of every image, those without instance too
+    categories: dict[int, str]  # names by category id
+    instances: list[AnnotatedInstance]
+
+
+def category_ids(class_names: tuple[str, ...]) -> tuple[int, ...]:
+    """The category id in result files of each contiguous label.
+
+    For KINS' seven classes these are the ids of KINS' own annotation files (1, 2, 4 to 8), so that the results can be
+    scored against those. For any other classes they are 1, 2, 3, ...
+    """
+    if tuple(class_names) == KINS_CLASS_NAMES:
+        return _KINS_CATEGORY_IDS
+    return tuple(range(1, len(class_names) + 1))
+
+
+def evaluate_results(
+    truth: AnnotatedImages, results: dict[str, list[Result]], occlusion_threshold: float = 0.05
+) -> dict[str, float]:
+    """Scores results against the ground truth.
+
+    Args:
+      truth: what is there, in every image that was looked at.
+      results: by kind, each scored if it is there: "det", boxes against amodal boxes; "amodal", masks against amodal
+        masks; "inmodal", masks against inmodal masks. An instance without a visible pixel is not part of the inmodal
+        ground truth. Crowds count neither for nor against.
+      occlusion_threshold: an instance is occluded when its occlusion ratio is over this.
+
+    Returns:
+      Fractions within [0, 1]; a figure without any instance to compute it from is absent:
+      - "KIND/AP", "KIND/AP50", "KIND/AP75", "KIND/APs", "KIND/APm", "KIND/APl" as COCOeval gives them. Small, medium
+        and large go by the true area of the mask of that kind ("det": of the amodal mask), and by the area of what is
+        detected, which for masks is that of the mask and not of the box.
+      - "KIND/AP/CLASS", the AP of each class.
+      - "KIND/AR/LEVEL" for the masks, the share of the instances of each of `OCCLUSION_LEVELS` that are found, as the
+        mean over the ten IoU thresholds. (No AP, since a false detection has no occlusion level.)
+      - "occlusion_accuracy": the paper reports it without a definition. Here: over the detections in "det" that
+        COCOeval matches with an instance at IoU 0.5 (same class, greedily by descending score, crowds left out), the
+        share whose `occluded` is over 0.5 exactly if the instance is occluded. Absent where `occluded` is.
+      - "occlusion_matches", the number of those detections; "images" and "detections", those of the whole evaluation.
+
+    Raises:
+      DataError: no image or instance at all, or a result of an image or category that the ground truth does not have.
+    """
+    if not truth.image_sizes or not truth.instances:
+        raise DataError("the ground truth has no images or no instances: nothing can be measured on it")
+    unknown = set(results) - set(KINDS)
+    if unknown:
+        raise ValueError(f"unknown kinds of results {sorted(unknown)}; known are {list(KINDS)}")
+    metrics: dict[str, float] = {}
+    for kind in KINDS:
+        if kind not in results:
+            continue
+        evaluation = _run_coco_eval(truth, results[kind], kind)
+        metrics |= {f"{kind}/{name}": value for name, value in _average_precisions(evaluation, truth).items()}
+        if kind == "det":
+            metrics |= _occlusion_accuracy(evaluation, truth, results[kind], occlusion_threshold)
+        else:
+            metrics |= {f"{kind}/AR/{level}": value for level, value in _recall_by_occlusion(evaluation, truth).items()}
+    metrics["images"] = len(truth.image_sizes)
+    metrics["detections"] = max((len(found) for found in results.values()), default=0)
+    return metrics
+
+
+def results_from_truth(truth: AnnotatedImages) -> dict[str, list[Result]]:
+    """The ground truth as perfect results of all three kinds, without crowds: `evaluate_results` gives 1.0 for them."""
+    results: dict[str, list[Result]] = {kind: [] for kind in KINDS}
+    for instance in truth.instances:
+        if instance.is_crowd:
+            continue
+        common = {
+            "image_id": instance.image_id,
+            "category_id": instance.category_id,
+            "bbox": list(instance.box),
+            "score": 1.0,
+            "occluded": float(instance.occlusion_ratio > 0.05),
+        }
+        results["det"].append(common)
+        results["amodal"].append(common | {"segmentation": instance.amodal_rle})
+        if coco_mask.area(instance.inmodal_rle):
+            results["inmodal"].append(common | {"segmentation": instance.inmodal_rle})
+    return results
+
+
+def format_table(metrics: dict[str, float]) -> str:
+    """The metrics as the paper's table, in per cent, "-" where there is none."""
+    lines = [f"{'%':<12}" + "".join(f"{name:>7}" for name in SUMMARY)]
+    for kind, title in KINDS.items():
+        values = [metrics.get(f"{kind}/{name}") for name in SUMMARY]
+        lines.append(
+            f"{title:<12}" + "".join(f"{'-' if value is None else f'{100 * value:.1f}':>7}" for value in values)
+        )
+    accuracy = metrics.get("occlusion_accuracy")
+    if accuracy is not None:
+        matches = int(metrics["occlusion_matches"])
+        lines.append(f"Occlusion accuracy {100 * accuracy:.1f} over {matches} matched detections")
+    lines.append(f"{int(metrics['images'])} images, {int(metrics['detections'])} detections")
+    return "\n".join(lines)
+
+
+def _run_coco_eval(truth: AnnotatedImages, found: list[Result], kind: str) -> COCOeval:
+    """Stock COCOeval of one kind, run quietly. Instance i of the ground truth has the id i + 1, as 0 means unmatched."""
+    annotations = []
+    for number, instance in enumerate(truth.instances, start=1):
+        rle = instance.inmodal_rle if kind == "inmodal" else instance.amodal_rle
+        area = float(coco_mask.area(rle))
+        if kind == "inmodal" and not area:
+            continue
+        annotations.append(
+            {
+                "id": number,
+                "image_id": instance.image_id,
+                "category_id": instance.category_id,
+                "bbox": list(instance.box),
+                "segmentation": rle,
+                "area": area,
+                "iscrowd": int(instance.is_crowd),
+            }
+        )
+    dataset = {
+        "info": {},
+        "images": [{"id": image, "height": size[0], "width": size[1]} for image, size in truth.image_sizes.items()],
+        "categories": [{"id": category, "name": name} for category, name in truth.categories.items()],
+    }
+    # COCO takes a detection's area from its box where it has one, and from its mask only where it has none.
+    key = "bbox" if kind == "det" else "segmentation"
+    copies = []
+    for result in found:
+        if result["image_id"] not in truth.image_sizes:
+            raise DataError(f"{kind} results: image id {result['image_id']} is not in the ground truth")
+        if result["category_id"] not in truth.categories:
+            raise DataError(f"{kind} results: category id {result['category_id']} is not in the ground truth")
+        if key not in result:
+            raise DataError(f'{kind} results: a detection in image id {result["image_id"]} has no "{key}"')
+        copies.append({name: result[name] for name in ("image_id", "category_id", "score", key)})
+    with contextlib.redirect_stdout(io.StringIO()):
+        expected = _coco(dataset | {"annotations": annotations})
+        # An empty list is a valid result, but not for `loadRes`.
+        detected = expected.loadRes(copies) if copies else _coco(dataset | {"annotations": []})
+        evaluation = COCOeval(expected, detected, "bbox" if kind == "det" else "segm")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation
+
+
+def _coco(dataset: dict) -> COCO:
+    coco = COCO()
+    coco.dataset = dataset
+    coco.createIndex()
+    return coco
+
+
+def _average_precisions(evaluation: COCOeval, truth: AnnotatedImages) -> dict[str, float]:
+    """COCOeval's figures by name; it marks those that nothing was there for with -1.
+
+    Rounded to 12 decimals, because COCOeval adds machine epsilon to a denominator: a class whose only instance is found
+    has a precision of 0.9999999999999998.
+    """
+    figures = dict(zip(SUMMARY, evaluation.stats, strict=False))
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # [IoU, recall, class], areas of all sizes
+    for position, category in enumerate(evaluation.params.catIds):
+        figures[f"AP/{truth.categories[category]}"] = precision[:, :, position].mean()
+    return {name: round(float(value), 12) for name, value in figures.items() if value >= 0}
+
+
+def _matches_of_all_sizes(evaluation: COCOeval):
+    """COCOeval's matching in each image and class, instances of all areas."""
+    everything = evaluation.params.areaRng[0]
+    return (match for match in evaluation.evalImgs if match is not None and match["aRng"] == everything)
+
+
+def _occlusion_accuracy(
+    evaluation: COCOeval, truth: AnnotatedImages, found: list[Result], threshold: float
+) -> dict[str, float]:
+    correct = matches = 0
+    for match in _matches_of_all_sizes(evaluation):
+        for result_id, truth_id, ignored in zip(
+            match["dtIds"], match["dtMatches"][0], match["dtIgnore"][0], strict=True
+        ):
+            occluded = found[result_id - 1].get("occluded")
+            if not truth_id or ignored or occluded is None:
+                continue
+            matches += 1
+            correct += (occluded > 0.5) == (truth.instances[int(truth_id) - 1].occlusion_ratio > threshold)
+    return {"occlusion_accuracy": correct / matches, "occlusion_matches": matches} if matches else {}
+
+
+def _recall_by_occlusion(evaluation: COCOeval, truth: AnnotatedImages) -> dict[str, float]:
+    found: dict[str, list[np.ndarray]] = {level: [] for level in OCCLUSION_LEVELS}
+    for match in _matches_of_all_sizes(evaluation):
+        for column, truth_id in enumerate(match["gtIds"]):
+            if match["gtIgnore"][column]:
+                continue
+            ratio = truth.instances[truth_id - 1].occlusion_ratio
+            for level, (lower, upper) in OCCLUSION_LEVELS.items():
+                if lower < ratio <= upper:
+                    found[level].append(match["gtMatches"][:, column] > 0)
+    return {level: float(np.mean(matched)) for level, matched in found.items() if matched}
