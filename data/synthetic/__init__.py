@@ -1,0 +1,1 @@
+"""Synthetic street scenes with exact amodal masks, written in KINS' form: a source of data that needs no download."""

@@ -1,0 +1,192 @@
+"""Writes synthetic scenes to disk as KINS 2020 json and KITTI's folders of PNG images.
+
+OUT/update_train_2020.json   OUT/training/image_2/000000.png ...
+OUT/update_test_2020.json    OUT/testing/image_2/000000.png ...
+OUT/request.json             what was asked for, so that the same request finds its answer there
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+from tqdm import tqdm
+
+from amodal_jax.errors import DataError
+from data import segmentation
+from data.kins.categories import CLASS_NAMES
+from data.kins.orders import clusters_and_orders
+from data.kins.writer import KinsAnnotation, write_annotations
+from data.segmentation import Rle
+from data.synthetic.scene import make_scene
+
+REVISION = 1
+"""Raised whenever the same seed gives other scenes than before, so that nobody reuses the old ones."""
+LEAST_WIDTH, LEAST_HEIGHT = 64, 24
+PNG_COMPRESSION = 2
+REQUEST_FILE = "request.json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything that the images and annotations depend on."""
+
+    train: int
+    """number of images"""
+    test: int
+    """number of images"""
+    seed: int
+    width: int
+    """pixels"""
+    height: int
+    """pixels"""
+    revision: int = REVISION
+
+    def validate(self) -> None:
+        """Raises DataError, naming the field, for what cannot be drawn."""
+        least = {"train": 1, "test": 1, "seed": 0, "width": LEAST_WIDTH, "height": LEAST_HEIGHT}
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise DataError(f"synthetic scenes: {name} is {getattr(self, name)}, the least possible is {low}")
+
+
+class _Split(NamedTuple):
+    name: str
+    number: int
+    """the part of the seed that keeps the splits' scenes apart"""
+    folder: str
+    annotations: str
+
+
+SPLITS = (
+    _Split("train", 0, "training", "update_train_2020.json"),
+    _Split("test", 1, "testing", "update_test_2020.json"),
+)
+
+
+class _Drawn(NamedTuple):
+    """One instance of a scene, encoded."""
+
+    class_name: str
+    amodal: Rle
+    inmodal: Rle
+    cluster_id: int
+    occlusion_order: int
+
+
+def generate(
+    out: str | os.PathLike[str], request: Request, *, workers: int = 1, overwrite: bool = False, progress: bool = True
+) -> bool:
+    """Writes the data set, whole or not at all; its bytes depend on the request only, not on the workers.
+
+    Args:
+        out: folder to make. One that already holds this very request is left as it is.
+        request: what to draw.
+        workers: processes that draw.
+        overwrite: replace what an earlier call wrote there for another request.
+        progress: show a bar with rate and time left.
+
+    Returns:
+        True where the scenes were drawn, False where they were there already.
+
+    Raises:
+        DataError: the request is impossible, or `out` holds something else.
+    """
+    request.validate()
+    out = Path(out)
+    if _found(out, request, overwrite):
+        return False
+    with _whole_or_nothing(out) as folder:
+        for split in SPLITS:
+            _write_split(folder, split, request, workers, progress)
+        (folder / REQUEST_FILE).write_text(json.dumps(asdict(request)) + "\n", encoding="utf-8")
+    return True
+
+
+def _found(out: Path, request: Request, overwrite: bool) -> bool:
+    """Whether the request's scenes are there; DataError where something is that may not be replaced."""
+    if not out.exists():
+        return False
+    if out.is_dir() and not any(out.iterdir()):
+        return False
+    try:
+        there = json.loads((out / REQUEST_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise DataError(f"{out} exists and holds no synthetic scenes: name another folder, or remove it") from None
+    if there == asdict(request):
+        return True
+    if not overwrite:
+        raise DataError(f"{out} holds other synthetic scenes ({there}): name another folder, or ask to overwrite it")
+    return False
+
+
+@contextmanager
+def _whole_or_nothing(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that takes its place when the block ends well and vanishes otherwise."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    try:
+        new, old = temporary / "new", temporary / "old"
+        new.mkdir()
+        yield new
+        if out.exists():
+            os.replace(out, old)
+        os.replace(new, out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_split(folder: Path, split: _Split, request: Request, workers: int, progress: bool) -> None:
+    count = {"train": request.train, "test": request.test}[split.name]
+    (folder / split.folder / "image_2").mkdir(parents=True)
+    draw = functools.partial(_write_image, folder, split, request)
+    images, annotations = [], []
+    with _mapper(workers) as imap:
+        scenes = imap(draw, range(count))
+        for image_id, drawn in enumerate(
+            tqdm(scenes, total=count, desc=f"draw {split.name}", unit="image", disable=not progress, mininterval=1.0)
+        ):
+            size = {"width": request.width, "height": request.height}
+            images.append({"id": image_id, "file_name": _file_name(split, image_id), **size})
+            for instance in drawn:
+                annotations.append(KinsAnnotation(len(annotations) + 1, image_id, *instance))
+    write_annotations(folder / split.annotations, images, annotations, CLASS_NAMES)
+
+
+def _file_name(split: _Split, index: int) -> str:
+    return f"{split.folder}/image_2/{index:06d}.png"
+
+
+@contextmanager
+def _mapper(workers: int) -> Iterator:
+    """`map` in this process or over several; the results come in order."""
+    if workers <= 1:
+        yield map
+        return
+    # Started afresh: a fork of a process in which JAX or TensorFlow run threads may hang.
+    with multiprocessing.get_context("spawn").Pool(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        yield functools.partial(pool.imap, chunksize=4)
+
+
+def _write_image(folder: Path, split: _Split, request: Request, index: int) -> list[_Drawn]:
+    scene = make_scene((request.seed, split.number, index), request.width, request.height)
+    options = [cv2.IMWRITE_PNG_COMPRESSION, PNG_COMPRESSION]
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR), options)
+    # OpenCV's own writer keeps silent about a full disk.
+    (folder / _file_name(split, index)).write_bytes(encoded.tobytes())
+    amodal = [segmentation.encode(instance.amodal_mask) for instance in scene.instances]
+    inmodal = [segmentation.encode(instance.visible_mask) for instance in scene.instances]
+    # The scene's own order, not the distance of the middles, says which of two instances hides the other.
+    clusters, orders = clusters_and_orders(amodal, range(len(amodal)))
+    names = [instance.class_name for instance in scene.instances]
+    return [_Drawn(*values) for values in zip(names, amodal, inmodal, clusters, orders, strict=True)]
