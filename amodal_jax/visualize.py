@@ -6,7 +6,7 @@ pixels of the image; everything named `canvas` is in pixels of the drawing, `sca
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Num, UInt8
+from jaxtyping import Bool, Num, UInt8
 
 from amodal_jax.errors import ImageError
 from amodal_jax.structures import Instances
@@ -129,7 +129,7 @@ def _enlarged(mask: Bool[np.ndarray, "H W"], scale: int) -> tuple[np.ndarray, in
         return None
     top, bottom = max(rows[0] - 1, 0), min(rows[-1] + 2, mask.shape[0])
     left, right = max(columns[0] - 1, 0), min(columns[-1] + 2, mask.shape[1])
-    crop = mask[top:bottom, left:right].astype(np.float32)
+    crop: np.ndarray = mask[top:bottom, left:right].astype(np.float32)
     if scale > 1:
         crop = cv2.resize(crop, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
         crop = np.clip((crop - 0.5) * scale + 0.5, 0, 1)  # an edge one pixel of the drawing wide
@@ -176,7 +176,7 @@ def _contours(mask: Bool[np.ndarray, "H W"], scale: int) -> list[np.ndarray]:
     return list(contours)
 
 
-def _box_lines(box: Float[np.ndarray, "4"], scale: int) -> list[np.ndarray]:
+def _box_lines(box: Num[np.ndarray, "4"], scale: int) -> list[np.ndarray]:
     x1, y1, x2, y2 = np.rint(box * scale).astype(np.int32)
     return [np.array([[[x1, y1]], [[x2 - 1, y1]], [[x2 - 1, y2 - 1]], [[x1, y2 - 1]]], np.int32)]
 
@@ -198,7 +198,7 @@ def _text_size(text: str, font_scale: float) -> tuple[int, int, int]:
 def _draw_labels(
     canvas: np.ndarray,
     texts: list[tuple[str, str]],
-    boxes: Float[np.ndarray, "n 4"],
+    boxes: Num[np.ndarray, "n 4"],
     colours: UInt8[np.ndarray, "n 3"],
     thickness: int,
 ) -> None:
@@ -237,7 +237,7 @@ def _draw_labels(
 
 
 def place_labels(
-    boxes: Float[np.ndarray, "n 4"],
+    boxes: Num[np.ndarray, "n 4"],
     widths: Num[np.ndarray, " n"],
     line: int,
     size: tuple[int, int],

@@ -14,15 +14,15 @@ GREY = 90
 
 
 def scene(height=120, width=200):
-    """A far object of 60 x 40 pixels, of which a near one of 40 x 40 hides the right half, on a grey ground."""
+    """A far object of 60 x 40 pixels, of which a near one of 70 x 50 hides the right half, on a grey ground."""
     image = np.full((height, width, 3), GREY, np.uint8)
     amodal = np.zeros((2, height, width), bool)
     amodal[0, 50:90, 80:140] = True
-    amodal[1, 60:100, 110:150] = True
+    amodal[1, 60:110, 110:180] = True
     inmodal = amodal.copy()
     inmodal[0] &= ~amodal[1]
     instances = Instances(
-        boxes=np.array([[80, 50, 140, 90], [110, 60, 150, 100]], np.float32),
+        boxes=np.array([[80, 50, 140, 90], [110, 60, 180, 110]], np.float32),
         scores=np.array([0.9, 0.6], np.float32),
         labels=np.array([0, 1], np.int32),
         class_names=("car", "van"),
@@ -59,7 +59,8 @@ def test_visible_part_is_filled_and_hidden_part_hatched(monkeypatch):
     distance = np.abs(drawn[hidden].astype(int) - first).sum(-1)
     assert 0.1 < (distance < 120).mean() < 0.6
     assert (distance > 150).mean() > 0.3
-    nearer = np.abs(drawn[interior(instances.inmodal_masks[1])].astype(int) - second).sum(-1)
+    near_alone = interior(instances.amodal_masks[1] & ~instances.amodal_masks[0])
+    nearer = np.abs(drawn[near_alone].astype(int) - second).sum(-1)
     assert nearer.max() < np.abs(GREY - second).sum()
 
 
