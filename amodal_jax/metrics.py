@@ -149,7 +149,7 @@ def format_table(metrics: dict[str, float]) -> str:
 
 
 def _run_coco_eval(truth: AnnotatedImages, found: list[Result], kind: str) -> COCOeval:
-    """Stock COCOeval of one kind, run quietly. Instance i of the ground truth has the id i + 1, as 0 means unmatched."""
+    """Stock COCOeval of one kind, run quietly. Instance i of the truth has the id i + 1, for 0 means unmatched."""
     annotations = []
     for number, instance in enumerate(truth.instances, start=1):
         rle = instance.inmodal_rle if kind == "inmodal" else instance.amodal_rle

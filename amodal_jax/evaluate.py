@@ -1,0 +1,284 @@
+"""From a network and a built dataset to the paper's figures and COCO result files.
+
+Shape shorthand: B images of this process's batch, D detection slots, M mask cells a side.
+"""
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from tqdm import tqdm
+
+from amodal_jax.atomic_file import write_atomically
+from amodal_jax.build import Variables
+from amodal_jax.config import Config
+from amodal_jax.errors import ConfigError, DataError
+from amodal_jax.mask_output import encode_masks
+from amodal_jax.metrics import (
+    AnnotatedImages,
+    AnnotatedInstance,
+    Result,
+    category_ids,
+    evaluate_results,
+    format_table,
+)
+from amodal_jax.models.detector import Detector
+from amodal_jax.structures import Batch, Detections
+
+Results = dict[str, list[Result]]
+"""By kind: "det", and "amodal" and "inmodal" where the network has the branch."""
+
+
+def evaluate_detector(
+    detector: Detector,
+    variables: Variables,
+    config: Config,
+    output_dir: Path | None,
+    *,
+    progress: bool = True,
+) -> dict[str, float]:
+    """Runs the network over the test split and scores what it finds.
+
+    The images are split over all devices of all processes; every process has to call this, gets the same figures back,
+    and only the first one writes and prints.
+
+    Args:
+      detector: the network of `config`.
+      variables: its parameters, on the host or on this process's devices.
+      config: its `data` and `evaluation` sections are read, and of the model the class names and the occlusion
+        threshold.
+      output_dir: where `metrics.json` and the result files go (see `write_results`); None: nowhere.
+      progress: show a progress bar, and the table of figures at the end.
+
+    Returns:
+      The figures of `metrics.evaluate_results`.
+
+    Raises:
+      DataError: the dataset is missing, damaged or empty.
+      ConfigError: the dataset has other classes than the network.
+    """
+    # TensorFlow is imported only where a dataset is read: training may do without it.
+    from amodal_jax.input_pipeline import test_batches
+
+    truth = read_truth(config)
+    process_count, local_devices = jax.process_count(), jax.local_devices()
+    per_device = -(-config.evaluation.batch_size // (len(local_devices) * process_count))
+    batches = test_batches(
+        config,
+        batch_size=per_device * len(local_devices),
+        process_index=jax.process_index(),
+        process_count=process_count,
+    )
+    first = jax.process_index() == 0
+    with tqdm(
+        total=len(truth.image_sizes),
+        desc="evaluate",
+        unit="image",
+        disable=not (progress and first),
+        mininterval=0.5 if sys.stderr.isatty() else 30,
+    ) as bar:
+        # The bar counts this process's images for all, as the processes keep step.
+        results, image_ids = detect_all(
+            detector, variables, config, batches, lambda images: bar.update(images * process_count)
+        )
+    results, image_ids = _gather(results, image_ids)
+    if sorted(image_ids) != sorted(truth.image_sizes):
+        raise DataError(
+            f"{config.data.directory}, split {config.data.test_split}: {len(image_ids)} images were evaluated of "
+            f"{len(truth.image_sizes)}; the dataset has changed, or two of its images have one id"
+        )
+    metrics = evaluate_results(truth, results, config.model.occlusion.threshold)
+    if first and output_dir is not None:
+        write_results(output_dir, results, metrics)
+    if first and progress:
+        print(format_table(metrics), flush=True)
+    return metrics
+
+
+def read_truth(config: Config) -> AnnotatedImages:
+    """The ground truth of the test split, with the category ids of `metrics.category_ids`.
+
+    Raises:
+      DataError: the dataset is missing, damaged or empty.
+      ConfigError: the dataset has other classes than the network.
+    """
+    from amodal_jax.input_pipeline import dataset_class_names, evaluation_records
+
+    class_names = config.model.class_names
+    found = dataset_class_names(config)
+    if found != class_names:
+        raise ConfigError(
+            f"the network has the classes {', '.join(class_names)}, but the dataset at {config.data.directory} has "
+            f"{', '.join(found)}; name another dataset in data.directory"
+        )
+    ids = category_ids(class_names)
+    image_sizes: dict[int, tuple[int, int]] = {}
+    instances = []
+    for record in evaluation_records(config):
+        image_id = int(record["image/id"])
+        size = (int(record["image/height"]), int(record["image/width"]))
+        if image_id in image_sizes:
+            raise DataError(
+                f"{config.data.directory}, split {config.data.test_split}: two images have the id {image_id}"
+            )
+        image_sizes[image_id] = size
+        objects = record["objects"]
+        for index, label in enumerate(objects["label"]):
+            x1, y1, x2, y2 = map(float, objects["amodal_bbox"][index])
+            instances.append(
+                AnnotatedInstance(
+                    image_id=image_id,
+                    category_id=ids[label],
+                    box=(x1, y1, x2 - x1, y2 - y1),
+                    amodal_rle={"size": list(size), "counts": objects["amodal_rle"][index].decode("ascii")},
+                    inmodal_rle={"size": list(size), "counts": objects["inmodal_rle"][index].decode("ascii")},
+                    occlusion_ratio=float(objects["occlusion_ratio"][index]),
+                    is_crowd=bool(objects["is_crowd"][index]),
+                )
+            )
+    return AnnotatedImages(image_sizes, dict(zip(ids, class_names, strict=True)), instances)
+
+
+def detect_all(
+    detector: Detector,
+    variables: Variables,
+    config: Config,
+    batches: Iterable[Batch],
+    count_images: Callable[[int], Any] = lambda images: None,
+) -> tuple[Results, list[int]]:
+    """What the network finds in batches of images, each split over this process's devices.
+
+    While the devices work on one batch, threads turn the masks of those before into run lengths.
+
+    Args:
+      detector: the network.
+      variables: its parameters.
+      config: the class names and `evaluation.mask_threshold` are read.
+      batches: their size is a multiple of the number of this process's devices; images that are not `valid` are
+        skipped.
+      count_images: called with the number of images of each batch when it is done.
+
+    Returns:
+      The results, and the ids of the images, both in the order of the images.
+    """
+    devices = tuple(jax.local_devices())
+    variables = jax.device_put(variables, NamedSharding(Mesh(np.array(devices), "batch"), PartitionSpec()))
+    detect = _parallel_detect(detector, devices)
+    ids = category_ids(config.model.class_names)
+    results: Results = {"det": []}
+    if detector.amodal_mask_head is not None:
+        results["amodal"] = []
+    if detector.inmodal_mask_head is not None:
+        results["inmodal"] = []
+    image_ids: list[int] = []
+    pending: list[tuple[Batch, Detections]] = []  # at most two: one that the devices work on, one whose results come
+    encoding: list[Future[Results]] = []
+
+    def collect(batch: Batch, detections: Detections) -> None:
+        host = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), jax.device_get(detections))
+        for index in np.flatnonzero(batch.valid):
+            one = jax.tree.map(lambda x, index=index: x[index], host)
+            size = (int(batch.sizes[index, 0]), int(batch.sizes[index, 1]))
+            image_id = int(batch.image_ids[index])
+            image_ids.append(image_id)
+            threshold = config.evaluation.mask_threshold
+            encoding.append(pool.submit(image_results, one, image_id, size, ids, threshold))
+        count_images(int(np.sum(batch.valid)))
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for batch in batches:
+            images, sizes = (x.reshape(len(devices), -1, *x.shape[1:]) for x in (batch.images, batch.sizes))
+            pending.append((batch, detect(variables, images, sizes)))
+            if len(pending) > 1:
+                collect(*pending.pop(0))
+        for batch, detections in pending:
+            collect(batch, detections)
+        for future in encoding:
+            for kind, found in future.result().items():
+                results[kind] += found
+    return results, image_ids
+
+
+def image_results(
+    detections: Detections, image_id: int, image_size: tuple[int, int], ids: tuple[int, ...], mask_threshold: float
+) -> Results:
+    """One image's detections (no batch axis, on the host) in COCO's results format, by kind.
+
+    Args:
+      detections: boxes [D, 4] in pixels of the image, masks [D, M, M].
+      image_id: goes into the results.
+      image_size: (height, width).
+      ids: the category id of each label.
+      mask_threshold: what is above it belongs to the mask.
+    """
+    slots = np.flatnonzero(detections.valid)
+    boxes = np.asarray(detections.boxes)[slots]
+    found = []
+    for slot, (x1, y1, x2, y2) in zip(slots, boxes.tolist(), strict=True):
+        found.append(
+            {
+                "image_id": image_id,
+                "category_id": ids[detections.labels[slot]],
+                "bbox": [round(value, 3) for value in (x1, y1, x2 - x1, y2 - y1)],
+                "score": float(detections.scores[slot]),
+            }
+        )
+        if detections.occluded is not None:
+            found[-1]["occluded"] = float(detections.occluded[slot])
+    results = {"det": found}
+    for kind, masks in (("amodal", detections.amodal_masks), ("inmodal", detections.inmodal_masks)):
+        if masks is not None:
+            rles = encode_masks(np.asarray(masks)[slots], boxes, image_size, mask_threshold)
+            results[kind] = [one | {"segmentation": rle} for one, rle in zip(found, rles, strict=True)]
+    return results
+
+
+def write_results(output_dir: Path, results: Results, metrics: dict[str, float]) -> None:
+    """Writes `metrics.json`, and `detections_amodal.json` and `detections_inmodal.json` in COCO's results format.
+
+    Each entry has `image_id`, `category_id` (see `metrics.category_ids`), `bbox` (xywh, amodal), `score`,
+    `segmentation` and, with an occlusion branch, `occluded`. A network without any mask branch gets
+    `detections.json` with its boxes. No file is ever there in part, and `metrics.json` comes last.
+
+    Stock COCOeval takes a detection's area from `bbox` where it is there: for the mask figures of small, medium and
+    large objects as `metrics.json` has them, leave `bbox` out on loading.
+    """
+    output_dir.mkdir(parents=True, exist_ok=True)
+    files = {"det": "detections.json"} if set(results) == {"det"} else {}
+    files |= {kind: f"detections_{kind}.json" for kind in results if kind != "det"}
+    for kind, name in files.items():
+        write_atomically(output_dir / name, json.dumps(results[kind]))
+    write_atomically(output_dir / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+
+
+@functools.lru_cache(maxsize=2)  # so that evaluations during training compile once
+def _parallel_detect(detector: Detector, devices: tuple[jax.Device, ...]) -> Callable[..., Detections]:
+    """`detect` with a leading device axis on images, sizes and detections.
+
+    Naming this process's devices keeps it to itself: processes need not be in step.
+    """
+    return jax.pmap(functools.partial(detector.apply, method="detect"), in_axes=(None, 0, 0), devices=devices)
+
+
+def _gather(results: Results, image_ids: list[int]) -> tuple[Results, list[int]]:
+    """The results and image ids of all processes, on every process, by image id: the same however they were split."""
+    parts = [(results, image_ids)]
+    if jax.process_count() > 1:
+        text = np.frombuffer(json.dumps(parts[0]).encode(), np.uint8)
+        lengths = multihost_utils.process_allgather(np.array([len(text)])).reshape(-1)
+        texts = multihost_utils.process_allgather(np.pad(text, (0, int(lengths.max()) - len(text))))
+        parts = [json.loads(row[:length].tobytes()) for row, length in zip(texts, lengths, strict=True)]
+    gathered = {
+        kind: sorted((one for part, _ in parts for one in part[kind]), key=lambda one: one["image_id"])
+        for kind in results
+    }
+    return gathered, [image_id for _, part in parts for image_id in part]

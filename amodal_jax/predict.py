@@ -1,0 +1,164 @@
+"""Prediction: an image in, the objects in it out.
+
+Shape shorthand: H x W image, n objects.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import jax
+import numpy as np
+
+from amodal_jax.build import Variables, build_detector
+from amodal_jax.config import Config
+from amodal_jax.errors import ImageError
+from amodal_jax.mask_output import paste_mask
+from amodal_jax.ops.resize import resized_size
+from amodal_jax.structures import Detections, Instances
+
+_SOURCE_STEP = 128  # canvases of images that do not fit the configuration's grow by this
+_INPUT_STEP = 32  # the coarsest stride that the pyramid is added up at
+_MOST_WASTE = 1.3  # area of the configuration's input canvas over what an image needs
+
+
+class Predictor:
+    """A trained network that finds the objects in images of any size.
+
+    The first image of a size costs a compilation. Sizes are padded to a few canvases, so that images of nearly one size
+    share it: the configuration's own canvases, which its dataset's images all fit, or for other images the next
+    multiple of 128 pixels (as stored) and of 32 pixels (as the network sees them) a side.
+    """
+
+    def __init__(self, config: Config, variables: Variables):
+        """Takes the parameters of the network that `config` describes, and puts them on the first device."""
+        self.config = config
+        self._variables = jax.device_put(variables)
+        self._compiled: dict[tuple[int, int], Callable[..., Detections]] = {}
+
+    @overload
+    def __call__(self, images: np.ndarray) -> Instances: ...
+
+    @overload
+    def __call__(self, images: Sequence[np.ndarray]) -> list[Instances]: ...
+
+    def __call__(self, images: Any) -> Instances | list[Instances]:
+        """Finds the objects in one image, or in each of a list of images.
+
+        Args:
+          images: uint8 RGB [H, W, 3], or a list or tuple of such; `amodal_jax.image_reader.read_image` gives them from
+            files of any kind.
+
+        Returns:
+          The objects of the image, best first, boxes and masks in its own pixels; for a list, a list of them.
+
+        Raises:
+          ImageError: an image of another type, shape or number of channels; says what to do.
+        """
+        if not isinstance(images, list | tuple):
+            _check_image(images, "the image")
+            return self._instances(images, self._start(images))
+        for index, image in enumerate(images):
+            _check_image(image, f"image {index} of the list")
+        found: list[Instances] = []
+        waiting: list[tuple[np.ndarray, Detections]] = []
+        for image in images:
+            # The device works on this image while the masks of the one before are pasted.
+            waiting.append((image, self._start(image)))
+            if len(waiting) > 1:
+                found.append(self._instances(*waiting.pop(0)))
+        return found + [self._instances(*last) for last in waiting]
+
+    def _start(self, image: np.ndarray) -> Detections:
+        """Dispatches the network on one image; the result is not waited for."""
+        height, width = image.shape[:2]
+        source = source_canvas((height, width), self.config)
+        network_input = input_canvas((height, width), self.config)
+        if network_input not in self._compiled:
+            detector = build_detector(self.config, network_input)
+            self._compiled[network_input] = jax.jit(functools.partial(detector.apply, method="detect"))
+        canvas = np.zeros((1, *source, 3), np.uint8)
+        canvas[0, :height, :width] = image
+        return self._compiled[network_input](self._variables, canvas, np.array([[height, width]], np.int32))
+
+    def _instances(self, image: np.ndarray, detections: Detections) -> Instances:
+        one = jax.tree.map(lambda x: x[0], jax.device_get(detections))
+        slots = np.flatnonzero(one.valid)
+        boxes = one.boxes[slots]
+        size = (image.shape[0], image.shape[1])
+        threshold = self.config.evaluation.mask_threshold
+
+        def paste(masks: np.ndarray | None) -> np.ndarray | None:
+            if masks is None:
+                return None
+            pasted = np.zeros((len(slots), *size), bool)
+            for index, slot in enumerate(slots):
+                pasted[index] = paste_mask(masks[slot], boxes[index], size, threshold)
+            return pasted
+
+        return Instances(
+            boxes=boxes,
+            scores=one.scores[slots],
+            labels=one.labels[slots],
+            class_names=self.config.model.class_names,
+            occluded=None if one.occluded is None else one.occluded[slots],
+            amodal_masks=paste(one.amodal_masks),
+            inmodal_masks=paste(one.inmodal_masks),
+        )
+
+
+def source_canvas(size: tuple[int, int], config: Config) -> tuple[int, int]:
+    """The canvas (height, width) on which an image of `size` travels to the device."""
+    height, width = size
+    usual = (config.data.canvas_height, config.data.canvas_width)
+    if height <= usual[0] and width <= usual[1]:
+        return usual
+    return _round_up(height, _SOURCE_STEP), _round_up(width, _SOURCE_STEP)
+
+
+def input_canvas(size: tuple[int, int], config: Config) -> tuple[int, int]:
+    """The network's input canvas (height, width) for an image of `size`.
+
+    The configuration's, if the resized image fits it without much waste; else the resized size, rounded up to
+    multiples of 32.
+
+    Raises:
+      ImageError: the image is so thin that nothing is left of it after resizing.
+    """
+    model_input = config.model.input
+    height, width = map(int, resized_size(size, model_input.short_side, model_input.long_side))
+    if min(height, width) < 1:
+        raise ImageError(
+            f"an image of {size[1]} x {size[0]} pixels is too thin: its shorter side vanishes when the longer one is "
+            f"resized to {model_input.long_side}; cut it into parts"
+        )
+    needed = (_round_up(height, _INPUT_STEP), _round_up(width, _INPUT_STEP))
+    usual = (model_input.height, model_input.width)
+    fits = height <= usual[0] and width <= usual[1]
+    if fits and usual[0] * usual[1] <= _MOST_WASTE * needed[0] * needed[1]:
+        return usual
+    return needed
+
+
+def _round_up(length: int, step: int) -> int:
+    return -(-length // step) * step
+
+
+def _check_image(image: Any, name: str) -> None:
+    if isinstance(image, str | Path):
+        raise ImageError(f'{name} is a path, "{image}": read it with amodal_jax.image_reader.read_image')
+    if not isinstance(image, np.ndarray):
+        raise ImageError(f"{name} is a {type(image).__name__}: pass a NumPy array, uint8 RGB [H, W, 3]")
+    if image.ndim == 4:
+        raise ImageError(f"{name} has the shape {image.shape}: pass several images as a list")
+    if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):
+        raise ImageError(f"{name} is grey, of the shape {image.shape}: repeat it to three channels, [H, W, 3]")
+    if image.ndim == 3 and image.shape[2] == 4:
+        raise ImageError(f"{name} has four channels: drop the alpha channel with image[..., :3]")
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise ImageError(f"{name} has the shape {image.shape}: pass uint8 RGB [H, W, 3]")
+    if image.dtype != np.uint8:
+        raise ImageError(f"{name} has {image.dtype} pixels: scale them to 0..255 and convert them to uint8")
+    if image.size == 0:
+        raise ImageError(f"{name} has no pixels: its shape is {image.shape}")
