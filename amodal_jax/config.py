@@ -214,11 +214,10 @@ class DataConfig:
     canvas_height: int = 376  # images travel to the device at native resolution on a canvas of this size
     canvas_width: int = 1242
     max_instances: int = 100  # ground-truth slots an image; an image with more is an error that names it
-    shuffle_buffer: int = 512
     flip: bool = True  # horizontal, with probability one half
 
     def __post_init__(self):
-        for name in ("canvas_height", "canvas_width", "max_instances", "shuffle_buffer"):
+        for name in ("canvas_height", "canvas_width", "max_instances"):
             _require(getattr(self, name) > 0, f"data.{name}", "must be positive")
 
 

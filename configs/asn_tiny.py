@@ -33,7 +33,7 @@ def get_config() -> Config:
             roi=RoIConfig(batch_size=64),
             heads=HeadConfig(fc_channels=256, channels=32, norm="group_norm"),
         ),
-        data=DataConfig(canvas_height=188, canvas_width=621, max_instances=40, shuffle_buffer=256),
+        data=DataConfig(canvas_height=188, canvas_width=621, max_instances=40),
         train=TrainConfig(
             steps=1200,
             batch_size=4,
