@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -36,6 +37,8 @@ from amodal_jax.structures import Batch, Detections
 
 Results = dict[str, list[Result]]
 """By kind: "det", and "amodal" and "inmodal" where the network has the branch."""
+
+_MOST_ENCODING = 256  # images whose masks wait for the threads: about 160 MB
 
 
 def evaluate_detector(
@@ -67,12 +70,12 @@ def evaluate_detector(
       ConfigError: the dataset has other classes than the network.
     """
     # TensorFlow is imported only where a dataset is read: training may do without it.
-    from amodal_jax.input_pipeline import test_batches
+    from amodal_jax.input_pipeline import evaluation_batches
 
     truth = read_truth(config)
     process_count, local_devices = jax.process_count(), jax.local_devices()
     per_device = -(-config.evaluation.batch_size // (len(local_devices) * process_count))
-    batches = test_batches(
+    batches = evaluation_batches(
         config,
         batch_size=per_device * len(local_devices),
         process_index=jax.process_index(),
@@ -180,8 +183,8 @@ def detect_all(
     if detector.inmodal_mask_head is not None:
         results["inmodal"] = []
     image_ids: list[int] = []
-    pending: list[tuple[Batch, Detections]] = []  # at most two: one that the devices work on, one whose results come
-    encoding: list[Future[Results]] = []
+    pending: deque[tuple[Batch, Detections]] = deque()
+    encoding: deque[Future[Results]] = deque()
 
     def collect(batch: Batch, detections: Detections) -> None:
         host = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), jax.device_get(detections))
@@ -192,19 +195,24 @@ def detect_all(
             image_ids.append(image_id)
             threshold = config.evaluation.mask_threshold
             encoding.append(pool.submit(image_results, one, image_id, size, ids, threshold))
+        while len(encoding) > _MOST_ENCODING:
+            add(encoding.popleft().result())
         count_images(int(np.sum(batch.valid)))
+
+    def add(one_image: Results) -> None:
+        for kind, found in one_image.items():
+            results[kind] += found
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for batch in batches:
             images, sizes = (x.reshape(len(devices), -1, *x.shape[1:]) for x in (batch.images, batch.sizes))
             pending.append((batch, detect(variables, images, sizes)))
             if len(pending) > 1:
-                collect(*pending.pop(0))
-        for batch, detections in pending:
-            collect(batch, detections)
-        for future in encoding:
-            for kind, found in future.result().items():
-                results[kind] += found
+                collect(*pending.popleft())
+        while pending:
+            collect(*pending.popleft())
+        while encoding:
+            add(encoding.popleft().result())
     return results, image_ids
 
 

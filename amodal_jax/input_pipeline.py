@@ -4,10 +4,10 @@ Shape shorthand: B images of this process's batch, H x W canvas of native pixels
 image. Records hold boxes as TFDS' normalised [y1, x1, y2, x2]; they become [x1, y1, x2, y2] in pixels here, once.
 
 Training reads an endless stream of examples: position p of it is the (p mod size)-th of the permutation that the seed
-and the epoch p // size give. Global batch t is the positions t * size of the batch and up, cut into equal parts for the
-processes. The stream is thus the same whatever the number of processes and devices, every epoch is a full shuffle, and
-the position alone is all that has to be saved for a run to go on exactly where it was. TFRecord files have no index; one
-is made by reading the records' headers when a split is opened, which is a few milliseconds for a thousand records.
+and the epoch p // size give. A global batch is a run of positions, cut into equal parts for the processes. The stream is thus
+the same whatever the number of processes and devices, every epoch is a full shuffle, and the position alone is all that
+has to be saved for a run to go on exactly where it was. TFRecord files have no index; one is made by reading the
+records' headers when a split is opened, which takes a few milliseconds for a thousand records.
 """
 
 import functools
@@ -70,7 +70,9 @@ def training_batches(
     return TrainingBatches(config, batch_size, process_index, process_count)
 
 
-def test_batches(config: Config, *, batch_size: int, process_index: int = 0, process_count: int = 1) -> Iterator[Batch]:
+def evaluation_batches(
+    config: Config, *, batch_size: int, process_index: int = 0, process_count: int = 1
+) -> Iterator[Batch]:
     """The images of the test split in the order of the records, each exactly once over all processes.
 
     Every process gets the same number of batches. What fills them up at the end has `valid` false (and repeats the last
@@ -89,7 +91,7 @@ def test_batches(config: Config, *, batch_size: int, process_index: int = 0, pro
 
 
 def evaluation_records(config: Config) -> Iterator[dict[str, Any]]:
-    """The test split's records in full fidelity, in the order of `test_batches`, images left undecoded.
+    """The test split's records in full fidelity, in the order of `evaluation_batches`, images left undecoded.
 
     Yields:
       Dictionaries of NumPy values with the features' names: `image` (the file's bytes), `image/id`, `image/filename`
@@ -307,7 +309,7 @@ def _builder(config: Config) -> tfds.core.DatasetBuilder:
     directory = Path(config.data.directory).expanduser()
     if not directory.is_dir():
         raise DataError(
-            f"{directory}: no such dataset; build it with scripts/build_dataset.py, or name its folder in data.directory"
+            f"{directory}: no such dataset; build it with scripts/build_dataset.py, or name it in data.directory"
         )
     if not (directory / "dataset_info.json").is_file():
         versions = [path for path in directory.glob("*.*.*") if (path / "dataset_info.json").is_file()]
