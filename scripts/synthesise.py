@@ -16,6 +16,7 @@ from data.synthetic.generate import Request, generate
 
 
 def main() -> None:
+    """Reads the command line and draws what it asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, type=Path, help="folder to write; must not hold anything else")
     parser.add_argument("--train", type=int, default=600, help="training images (default %(default)s)")

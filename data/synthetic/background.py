@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import colorsys
+import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from jaxtyping import Float
 
-from data.synthetic.camera import Camera, clip_to_near_plane
-from data.synthetic.solids import SHIFT, Light, fixed_point
+from data.synthetic.camera import NEAR_PLANE, Camera, clip_to_near_plane
+from data.synthetic.solids import COORDINATE_LIMIT, SHIFT, Light, fixed_point
 
 Image = Float[np.ndarray, "H W 3"]
 """RGB, 0..255"""
@@ -30,7 +32,8 @@ class Street:
     bend: float
     """lateral shift at depth z is bend * z ** 2"""
 
-    def shift(self, z: Float[np.ndarray, "*n"] | float) -> Float[np.ndarray, "*n"] | float:
+    def shift(self, z: Any) -> Any:
+        """Metres to the right at depth z, a number or an array."""
         return self.bend * z * z
 
 
@@ -115,8 +118,7 @@ def _draw_ground(
     below = np.maximum(np.arange(top, top + rows, dtype=np.float32) + 0.5 - camera.horizon, 0.3)
     z = (camera.focal * camera.elevation / below)[:, None]
     across = (np.arange(columns, dtype=np.float32) + 0.5 - camera.centre_x)[None, :] * z / camera.focal
-    x = across - street.shift(z).astype(np.float32)
-    z = np.broadcast_to(z, x.shape)
+    x = (across - street.shift(z)).astype(np.float32)
 
     asphalt = np.full(3, rng.uniform(60, 150)) * rng.uniform(0.94, 1.06, 3)
     if rng.random() < 0.15:
@@ -126,58 +128,50 @@ def _draw_ground(
         pavement = _colour(rng, (0.0, 0.1), (0.15, 0.45), (0.4, 0.75))
     green = _colour(rng, (0.17, 0.36), (0.25, 0.65), (0.2, 0.6))
     outside = green if rng.random() < 0.6 else pavement * rng.uniform(0.7, 1.1)
-
-    colour = np.empty((*x.shape, 3), np.float32)
-    colour[:] = asphalt
-    walk = (x < street.left_edge) | (x > street.right_edge)
-    beyond = (x < street.left_edge - street.pavement) | (x > street.right_edge + street.pavement)
-    colour[walk] = pavement
-    colour[beyond] = outside
-    kerb = np.minimum(np.abs(x - street.left_edge), np.abs(x - street.right_edge)) < 0.1
-    colour[kerb] = pavement * rng.uniform(0.6, 1.3)
-
-    paint = np.full(3, rng.uniform(170, 250), np.float32)
+    paint = np.full(3, rng.uniform(170, 250))
     if rng.random() < 0.15:
-        paint = np.array([225, 190, 60], np.float32)
-    if rng.random() < 0.85 and len(street.lanes) > 1:
+        paint = np.array([225.0, 190.0, 60.0])
+    materials = np.stack([asphalt, pavement, outside, pavement * rng.uniform(0.6, 1.3), paint, asphalt * 0.45])
+    road, walk, beyond, kerb, painted, rail = range(len(materials))
+
+    material = np.full(x.shape, road, np.uint8)
+    material[(x < street.left_edge) | (x > street.right_edge)] = walk
+    material[(x < street.left_edge - street.pavement) | (x > street.right_edge + street.pavement)] = beyond
+    material[np.minimum(np.abs(x - street.left_edge), np.abs(x - street.right_edge)) < 0.1] = kerb
+    if rng.random() < 0.85:
         period, phase = rng.uniform(4, 12), rng.uniform(0, 12)
-        for a, b in zip(street.lanes[:-1], street.lanes[1:]):
-            dashed = (
-                ((z + phase) % period) < rng.uniform(0.35, 0.6) * period if rng.random() < 0.75 else np.ones_like(walk)
-            )
-            colour[(np.abs(x - 0.5 * (a + b)) < 0.08) & dashed] = paint
+        for a, b in itertools.pairwise(street.lanes):
+            dashes = (z + phase) % period < rng.choice([0.35, 0.5, 0.6, 1.0]) * period
+            material[(np.abs(x - 0.5 * (a + b)) < 0.08) & dashes] = painted
     if rng.random() < 0.2:
         start = rng.uniform(7, 20)
-        zebra = (z > start) & (z < start + 3) & ~walk & ((x % 1.0) < 0.5)
-        colour[zebra] = paint
+        material[(z > start) & (z < start + 3) & (material == road) & (x % 1.0 < 0.5)] = painted
     if rng.random() < 0.25:
         lane = street.lanes[rng.integers(len(street.lanes))]
-        for rail in (lane - 0.72, lane + 0.72):
-            colour[np.abs(x - rail) < 0.06] = asphalt * 0.45
+        for place in (lane - 0.72, lane + 0.72):
+            material[np.abs(x - place) < 0.06] = rail
 
     factor = np.ones(x.shape, np.float32)
-    tile = rng.standard_normal((256, 256), dtype=np.float32)
+    tile = rng.standard_normal((128, 128), dtype=np.float32)
     # The same random tile serves as noise at several scales; what is finer than a pixel fades with depth.
     for scale, strength in ((12.0, 0.06), (3.0, 0.05), (0.5, 0.02)):
-        soft = cv2.GaussianBlur(tile, (0, 0), scale * 0.5, borderType=cv2.BORDER_REFLECT)
-        soft /= max(float(soft.std()), 1e-6)
-        map_x = ((x * scale) % 255).astype(np.float32)
-        map_z = ((z * scale * 0.5) % 255).astype(np.float32)
-        pattern = cv2.remap(soft, map_x, map_z, cv2.INTER_LINEAR)
-        factor += rng.uniform(0.3, 1.5) * strength * pattern / (1 + z * 0.02 * scale)
+        soft = cv2.GaussianBlur(tile, (0, 0), min(scale * 0.5, 4.0), borderType=cv2.BORDER_REFLECT)
+        down = np.broadcast_to(z * np.float32(scale * 0.5), x.shape)
+        pattern = cv2.remap(soft, x * np.float32(scale), down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+        factor += pattern * (rng.uniform(0.3, 1.5) * strength / float(soft.std()) / (1 + z * 0.02 * scale))
     if rng.random() < 0.4:
-        joints = ((x % 0.9) < 0.06) | ((z % 0.9) < 0.06)
-        factor -= 0.18 * (joints & walk & ~beyond) / (1 + z * 0.12)
+        joints = ((x % 0.9 < 0.06) | (z % 0.9 < 0.06)) & (material == walk)
+        factor -= joints * (0.18 / (1 + z * 0.12))
     for _ in range(rng.integers(0, 5)):
         # Worn patches, wet spots, shadows of trees.
-        px, pz = rng.uniform(-8, 8), rng.uniform(4, 35)
-        sx, sz = rng.uniform(0.4, 3.0), rng.uniform(0.8, 6.0)
-        spot = np.exp(-(((x - px) / sx) ** 4) - ((z - pz) / sz) ** 4)
-        factor *= 1 - rng.uniform(-0.12, 0.35) * spot
+        across_spot = np.square(np.square((x - rng.uniform(-8, 8)) / rng.uniform(0.4, 3.0)))
+        along_spot = np.square(np.square((z - rng.uniform(4, 35)) / rng.uniform(0.8, 6.0)))
+        factor *= 1 - rng.uniform(-0.12, 0.35) * np.exp(-across_spot - along_spot)
     factor *= light.ambient + (1 - light.ambient) * max(0.35, float(light.direction[1]))
-    colour *= factor[..., None]
-    clear = np.exp(-z / (1.5 * light.visibility))[..., None]
-    canvas[:] = colour * clear + light.haze.astype(np.float32) * (1 - clear)
+    clear = np.exp(-z / (1.5 * light.visibility))
+    canvas[:] = materials.astype(np.float32)[material]
+    canvas *= (factor * clear)[..., None]
+    canvas += light.haze.astype(np.float32) * (1 - clear[..., None])
 
 
 def _draw_skyline(rng: np.random.Generator, image: np.ndarray, camera: Camera, light: Light) -> None:
@@ -236,14 +230,24 @@ def _hazed(colour: np.ndarray, z: float, light: Light) -> list[float]:
     return np.clip(clear * colour + (1 - clear) * light.haze, 0, 255).tolist()
 
 
-def _fill(image: np.ndarray, camera: Camera, polygons: list[np.ndarray], colour: list[float]) -> None:
-    outlines = []
-    for polygon in polygons:
-        clipped = clip_to_near_plane(polygon)
-        if len(clipped) >= 3:
-            outlines.append(fixed_point(camera.project(clipped)))
-    for outline in outlines:
-        cv2.fillPoly(image, [outline], colour, cv2.LINE_AA, SHIFT)
+def _fill(image: np.ndarray, camera: Camera, polygons: Float[np.ndarray, "m n 3"], colour: list[float]) -> None:
+    """Fills polygons of one colour that do not overlap."""
+    if not len(polygons):
+        return
+    if polygons[..., 2].min() >= NEAR_PLANE:
+        pixels = fixed_point(camera.project(polygons.reshape(-1, 3)))
+        outlines = list(pixels.reshape(*polygons.shape[:2], 2))
+    else:
+        clipped = [clip_to_near_plane(polygon) for polygon in polygons]
+        outlines = [fixed_point(camera.project(polygon)) for polygon in clipped if len(polygon) >= 3]
+    cv2.fillPoly(image, outlines, colour, cv2.LINE_AA, SHIFT)
+
+
+def _rectangles(low: Float[np.ndarray, "m 3"], high: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m 4 3"]:
+    """Upright rectangles between opposite corners."""
+    (x0, y0, z0), (x1, y1, z1) = low.T, high.T
+    corners = [np.stack(corner, axis=1) for corner in ((x0, y0, z0), (x1, y0, z1), (x1, y1, z1), (x0, y1, z0))]
+    return np.stack(corners, axis=1)
 
 
 def _draw_building(
@@ -258,67 +262,46 @@ def _draw_building(
     far: float,
 ) -> None:
     height = rng.uniform(4.0, 22.0)
-    tint = (
-        _colour(rng, (0.0, 0.17), (0.05, 0.55), (0.35, 0.95))
-        if rng.random() < 0.7
-        else _colour(rng, (0, 1), (0.0, 0.3), (0.3, 0.95))
-    )
-    front_light = light.shade(np.array([-float(side), 0.0, 0.0]))
-    end_light = light.shade(np.array([0.0, 0.0, -1.0]))
+    hues = (0.0, 0.17) if rng.random() < 0.7 else (0.0, 1.0)
+    tint = _colour(rng, hues, (0.05, 0.5), (0.35, 0.95))
+    front_light, end_light = light.shade(np.array([[-float(side), 0.0, 0.0], [0.0, 0.0, -1.0]])).tolist()
     back = x + side * rng.uniform(6, 14)
+    left, right = min(x, back), max(x, back)
 
-    def facade(z0: float, z1: float, y0: float, y1: float) -> np.ndarray:
-        return np.array([[x, y0, z0], [x, y0, z1], [x, y1, z1], [x, y1, z0]])
+    def facade(z0: Any, z1: Any, y0: Any, y1: Any) -> Float[np.ndarray, "m 4 3"]:
+        z0, z1, y0, y1 = np.broadcast_arrays(*np.atleast_1d(z0, z1, y0, y1))
+        return _rectangles(np.stack([np.full(len(z0), x), y0, z0], 1), np.stack([np.full(len(z0), x), y1, z1], 1))
 
-    def end(x0: float, x1: float, y0: float, y1: float) -> np.ndarray:
-        return np.array([[x0, y0, near], [x1, y0, near], [x1, y1, near], [x0, y1, near]])
+    def end(x0: Any, x1: Any, y0: Any, y1: Any) -> Float[np.ndarray, "m 4 3"]:
+        x0, x1, y0, y1 = np.broadcast_arrays(*np.atleast_1d(x0, x1, y0, y1))
+        return _rectangles(np.stack([x0, y0, np.full(len(x0), near)], 1), np.stack([x1, y1, np.full(len(x0), near)], 1))
 
-    roof = _colour(rng, (0.0, 0.1), (0.1, 0.6), (0.2, 0.55))
     if rng.random() < 0.5:
-        ridge = height + rng.uniform(2, 4)
-        middle = 0.5 * (x + back)
-        _fill(
-            image,
-            camera,
-            [np.array([[x, height, near], [x, height, far], [middle, ridge, far], [middle, ridge, near]])],
-            _hazed(roof, z, light),
-        )
-        _fill(
-            image,
-            camera,
-            [np.array([[x, height, near], [back, height, near], [middle, ridge, near]])],
-            _hazed(tint * end_light, z, light),
-        )
-    _fill(image, camera, [end(min(x, back), max(x, back), 0, height)], _hazed(tint * end_light, near, light))
-    _fill(image, camera, [facade(near, far, 0, height)], _hazed(tint * front_light, z, light))
+        ridge, middle = height + rng.uniform(2, 4), 0.5 * (x + back)
+        slope = np.array([[[x, height, near], [x, height, far], [middle, ridge, far], [middle, ridge, near]]])
+        _fill(image, camera, slope, _hazed(_colour(rng, (0.0, 0.1), (0.1, 0.6), (0.2, 0.55)), z, light))
+        gable = np.array([[[x, height, near], [back, height, near], [middle, ridge, near]]])
+        _fill(image, camera, gable, _hazed(tint * end_light, z, light))
+    _fill(image, camera, end(left, right, 0.0, height), _hazed(tint * end_light, near, light))
+    _fill(image, camera, facade(near, far, 0.0, height), _hazed(tint * front_light, z, light))
     if rng.random() < 0.6:
-        _fill(
-            image,
-            camera,
-            [facade(near, far, 0, rng.uniform(0.6, 3.2))],
-            _hazed(tint * front_light * rng.uniform(0.5, 1.2), z, light),
-        )
+        ground_floor = tint * front_light * rng.uniform(0.5, 1.2)
+        _fill(image, camera, facade(near, far, 0.0, rng.uniform(0.6, 3.2)), _hazed(ground_floor, z, light))
+
     storey, bay = rng.uniform(2.7, 3.6), rng.uniform(1.8, 4.0)
     wide, high = rng.uniform(0.35, 0.75) * bay, rng.uniform(0.4, 0.65) * storey
     pane = rng.uniform(30, 110) * np.array([0.9, 1.0, 1.1]) * (0.6 + 0.4 * front_light)
     frame = tint * front_light * rng.uniform(0.6, 1.4)
-    start = max(near, 1.0)
     columns = np.arange(near + 0.6, far - wide - 0.3, bay)
-    columns = columns[columns >= start]
     floors = np.arange(1.0, height - high - 0.4, storey)
-    framed = rng.random() < 0.5 and far < 60
-    windows = [(a, y) for a in columns for y in floors]
-    if framed:
-        _fill(
-            image,
-            camera,
-            [facade(a - 0.12, a + wide + 0.12, y - 0.12, y + high + 0.12) for a, y in windows],
-            _hazed(frame, z, light),
-        )
-    _fill(image, camera, [facade(a, a + wide, y, y + high) for a, y in windows], _hazed(pane, z, light))
+    a, y = (grid.ravel() for grid in np.meshgrid(columns[columns >= 1.0], floors))
+    if rng.random() < 0.5 and far < 60:
+        framed = facade(a - 0.12, a + wide + 0.12, y - 0.12, y + high + 0.12)
+        _fill(image, camera, framed, _hazed(frame, z, light))
+    _fill(image, camera, facade(a, a + wide, y, y + high), _hazed(pane, z, light))
     if near > 2:
-        spots = np.arange(min(x, back) + 0.8, max(x, back) - wide, bay * 1.2)
-        _fill(image, camera, [end(a, a + wide, y, y + high) for a in spots for y in floors], _hazed(pane, near, light))
+        a, y = (grid.ravel() for grid in np.meshgrid(np.arange(left + 0.8, right - wide, bay * 1.2), floors))
+        _fill(image, camera, end(a, a + wide, y, y + high), _hazed(pane, near, light))
 
 
 def _draw_wall(
@@ -336,38 +319,46 @@ def _draw_wall(
     height = rng.uniform(0.6, 2.2)
     green = rng.random() < 0.5
     colour = _colour(rng, (0.2, 0.4), (0.3, 0.7), (0.15, 0.45)) if green else _colour(rng, (0, 1), (0, 0.3), (0.3, 0.8))
-    pieces = np.linspace(near, far, 9)
-    for a, b in list(zip(pieces[:-1], pieces[1:]))[::-1]:
+    for a, b in reversed(list(itertools.pairwise(np.linspace(near, far, 9)))):
         xa, xb = x + street.shift(a), x + street.shift(b)
         tops = height * (rng.uniform(0.9, 1.1, 2) if green else np.ones(2))
-        quad = np.array([[xa, 0, a], [xb, 0, b], [xb, tops[1], b], [xa, tops[0], a]])
-        _fill(image, camera, [quad], _hazed(colour * rng.uniform(0.85, 1.05), a, light))
+        quad = np.array([[[xa, 0, a], [xb, 0, b], [xb, tops[1], b], [xa, tops[0], a]]])
+        _fill(image, camera, quad, _hazed(colour * rng.uniform(0.85, 1.05), a, light))
+
+
+def _fill_flat(image: np.ndarray, outline: Float[np.ndarray, "n 2"], colour: list[float]) -> None:
+    cv2.fillPoly(image, [fixed_point(outline)], colour, cv2.LINE_AA, SHIFT)
+
+
+def _stem(foot: Float[np.ndarray, " 2"], top: Float[np.ndarray, " 2"], low: float, high: float) -> np.ndarray:
+    """The outline of a trunk or post with these half widths at its foot and top, pixels."""
+    return np.array(
+        [[foot[0] - low, foot[1]], [foot[0] + low, foot[1]], [top[0] + high, top[1]], [top[0] - high, top[1]]]
+    )
 
 
 def _draw_tree(rng: np.random.Generator, image: np.ndarray, camera: Camera, light: Light, z: float, x: float) -> None:
     scale = camera.focal / z
     height, spread = rng.uniform(3.5, 10.0), rng.uniform(1.2, 3.2)
-    trunk = _colour(rng, (0.03, 0.12), (0.2, 0.5), (0.15, 0.4))
     foot, crown = camera.project(np.array([[x, 0.0, z], [x, 0.62 * height, z]]))
     half = rng.uniform(0.1, 0.25) * scale
-    stem = np.array([foot - (half, 0), foot + (half, 0), crown + (0.6 * half, 0), crown - (0.6 * half, 0)])
-    cv2.fillPoly(image, [fixed_point(stem)], _hazed(trunk, z, light), cv2.LINE_AA, SHIFT)
-    leaf = (
-        _colour(rng, (0.14, 0.38), (0.2, 0.75), (0.2, 0.65))
-        if rng.random() < 0.85
-        else _colour(rng, (0.02, 0.13), (0.4, 0.8), (0.4, 0.8))
-    )
+    trunk = _colour(rng, (0.03, 0.12), (0.2, 0.5), (0.15, 0.4))
+    _fill_flat(image, _stem(foot, crown, half, 0.6 * half), _hazed(trunk, z, light))
+    autumn = rng.random() < 0.15
+    leaf = _colour(rng, (0.02, 0.13) if autumn else (0.14, 0.38), (0.2, 0.75), (0.25, 0.7))
     count = int(np.clip(140 * 20 / z, 25, 140))
     angle, reach = rng.uniform(0, 2 * np.pi, count), np.sqrt(rng.uniform(0, 1, count))
     px = crown[0] + np.cos(angle) * reach * spread * scale
     py = crown[1] - 0.1 * height * scale + np.sin(angle) * reach * 0.33 * height * scale
-    radius = rng.uniform(0.12, 0.35, count) * spread * scale
+    radius = rng.uniform(0.1, 0.32, count) * spread * scale
+    brightness = 0.55 + 0.45 * (crown[1] - py) / max(0.4 * height * scale, 1e-3) + rng.uniform(-0.2, 0.2, count)
+    clear = float(np.exp(-z / light.visibility))
+    colours = clear * leaf * np.clip(brightness, 0.25, 1.2)[:, None] + (1 - clear) * light.haze
+    centres = np.round(np.clip(np.stack([px, py], axis=1), -COORDINATE_LIMIT, COORDINATE_LIMIT) * (1 << SHIFT))
+    radii = np.maximum(np.round(radius * (1 << SHIFT)), 8)
     # Later leaves lie over earlier ones: the lit upper ones come last.
-    brightness = 0.55 + 0.45 * (crown[1] - py) / max(0.4 * height * scale, 1e-3) + rng.uniform(-0.15, 0.15, count)
     for i in np.argsort(brightness):
-        colour = _hazed(leaf * float(np.clip(brightness[i], 0.25, 1.2)), z, light)
-        centre = (round(float(px[i]) * 16), round(float(py[i]) * 16))
-        cv2.circle(image, centre, max(round(float(radius[i]) * 16), 8), colour, -1, cv2.LINE_AA, SHIFT)
+        cv2.circle(image, centres[i].astype(int), int(radii[i]), colours[i].tolist(), -1, cv2.LINE_AA, SHIFT)
 
 
 def _draw_pole(
@@ -380,29 +371,27 @@ def _draw_pole(
     foot, top = camera.project(np.array([[x, 0.0, z], [x, height, z]]))
     half = max(rng.uniform(0.03, 0.08) * scale, 0.35)
     grey = _hazed(np.full(3, rng.uniform(40, 170)), z, light)
-    stem = np.array([foot - (half, 0), foot + (half, 0), top + (half, 0), top - (half, 0)])
-    cv2.fillPoly(image, [fixed_point(stem)], grey, cv2.LINE_AA, SHIFT)
+    _fill_flat(image, _stem(foot, top, half, half), grey)
     if kind == "lamp":
-        tip = top + (-side * 1.2 * scale, -0.2 * scale)
-        cv2.fillPoly(
-            image,
-            [fixed_point(np.array([top - (0, half), top + (0, half), tip + (0, half), tip - (0, half)]))],
-            grey,
-            cv2.LINE_AA,
-            SHIFT,
+        arm = np.array(
+            [
+                [0, half],
+                [0, -half],
+                [-side * 1.2 * scale, -0.2 * scale - half],
+                [-side * 1.2 * scale, half - 0.2 * scale],
+            ]
         )
+        _fill_flat(image, top + arm, grey)
     elif kind == "sign":
         sides = int(rng.choice([3, 4, 16]))
         angles = np.arange(sides) * 2 * np.pi / sides + rng.choice([np.pi / 2, np.pi / 4])
-        for radius, colour in ((0.36, _colour(rng, (0, 1), (0.6, 1), (0.6, 0.95))), (0.24, np.full(3, 235.0))):
-            plate = top + radius * scale * np.stack([np.cos(angles), -np.sin(angles)], axis=1)
-            cv2.fillPoly(image, [fixed_point(plate)], _hazed(colour, z, light), cv2.LINE_AA, SHIFT)
+        corners = np.stack([np.cos(angles), -np.sin(angles)], axis=1) * scale
+        _fill_flat(image, top + 0.36 * corners, _hazed(_colour(rng, (0, 1), (0.6, 1), (0.6, 0.95)), z, light))
+        _fill_flat(image, top + 0.24 * corners, _hazed(np.full(3, 235.0), z, light))
     else:
         box = np.array([[-0.15, -0.45], [0.15, -0.45], [0.15, 0.45], [-0.15, 0.45]]) * scale
-        cv2.fillPoly(image, [fixed_point(top + box)], _hazed(np.full(3, 28.0), z, light), cv2.LINE_AA, SHIFT)
+        _fill_flat(image, top + box, _hazed(np.full(3, 28.0), z, light))
         lamp = int(rng.integers(3))
-        colour = ([230, 40, 30], [240, 180, 40], [40, 210, 90])[lamp]
-        centre = top + (0, (lamp - 1) * 0.28 * scale)
         angles = np.arange(12) * np.pi / 6
-        disc = centre + 0.1 * scale * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        cv2.fillPoly(image, [fixed_point(disc)], colour, cv2.LINE_AA, SHIFT)
+        disc = 0.1 * np.stack([np.cos(angles), np.sin(angles)], axis=1) + [0.0, 0.28 * (lamp - 1)]
+        _fill_flat(image, top + disc * scale, ([230.0, 40.0, 30.0], [240.0, 180.0, 40.0], [40.0, 210.0, 90.0])[lamp])

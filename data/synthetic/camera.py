@@ -21,6 +21,8 @@ NEAR_PLANE = 0.5
 
 @dataclass(frozen=True)
 class Camera:
+    """A level camera; its image rows run along the ground's x."""
+
     width: int
     """pixels"""
     height: int
@@ -37,13 +39,10 @@ class Camera:
     def project(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 2"]:
         """World points, all in front of the camera, to pixel coordinates."""
         scale = self.focal / points[:, 2]
-        return np.stack(
-            [self.centre_x + points[:, 0] * scale, self.horizon + (self.elevation - points[:, 1]) * scale], axis=1
-        )
-
-    def half_width_at(self, z: float) -> float:
-        """Half of the lateral extent that the image shows at depth z, metres."""
-        return 0.5 * self.width * z / self.focal
+        pixels = points[:, :2] * scale[:, None]
+        pixels[:, 0] += self.centre_x
+        pixels[:, 1] = self.horizon + self.elevation * scale - pixels[:, 1]
+        return pixels
 
 
 def sample_camera(rng: np.random.Generator, width: int, height: int) -> Camera:

@@ -33,7 +33,7 @@ from data.synthetic.scene import make_scene
 REVISION = 1
 """Raised whenever the same seed gives other scenes than before, so that nobody reuses the old ones."""
 LEAST_WIDTH, LEAST_HEIGHT = 64, 24
-PNG_COMPRESSION = 2
+PNG_COMPRESSION = 1
 REQUEST_FILE = "request.json"
 
 
@@ -150,7 +150,8 @@ def _write_split(folder: Path, split: _Split, request: Request, workers: int, pr
     count = {"train": request.train, "test": request.test}[split.name]
     (folder / split.folder / "image_2").mkdir(parents=True)
     draw = functools.partial(_write_image, folder, split, request)
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[KinsAnnotation] = []
     with _mapper(workers) as imap:
         scenes = imap(draw, range(count))
         for image_id, drawn in enumerate(

@@ -6,6 +6,7 @@ Object coordinates are metres: forward, right, up, the origin on the ground unde
 from __future__ import annotations
 
 import colorsys
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -118,11 +119,20 @@ def _on_quad(corners: Float[np.ndarray, "4 3"], polygon: Polygon) -> Float[np.nd
 
 
 def _box(
-    rear: float, front: float, half_width: float, bottom: float, top: float, colour: Colour, **details: object
+    rear: float,
+    front: float,
+    half_width: float,
+    bottom: float,
+    top: float,
+    colour: Colour,
+    *,
+    side: Sequence[Detail] = (),
+    strips: dict[int, Sequence[Detail]] | None = None,
+    layer: int = 0,
 ) -> Solid:
     """A cuboid; strips are 0 bottom, 1 front, 2 top, 3 rear."""
     profile = [(rear, bottom), (front, bottom), (front, top), (rear, top)]
-    return _prism(profile, half_width, colour, **details)  # type: ignore[arg-type]
+    return _prism(profile, half_width, colour, side=side, strips=strips, layer=layer)
 
 
 def _ball(x: float, y: float, z: float, radius: float, colour: Colour, layer: int = 0) -> Rounded:
@@ -211,8 +221,11 @@ def car(rng: np.random.Generator) -> Model:
     pillar = roof_front - (roof_front - roof_rear) * rng.uniform(0.4, 0.55)
     top, low = height - 0.09, waist + 0.03
     window_rear: Polygon = [
-        (back + tail + 0.22, low), (pillar - 0.05, low), (pillar - 0.05, top), (roof_rear + 0.08, top),
-    ]  # fmt: skip
+        (back + tail + 0.22, low),
+        (pillar - 0.05, low),
+        (pillar - 0.05, top),
+        (roof_rear + 0.08, top),
+    ]
     window_front: Polygon = [
         (pillar + 0.05, low),
         (windshield_base - 0.25, low),
@@ -237,7 +250,7 @@ def car(rng: np.random.Generator) -> Model:
 
 
 def van(rng: np.random.Generator) -> Model:
-    """Taller than wide, one box with a short sloping nose: a delivery van without side windows or a minibus with them."""
+    """One tall box with a short sloping nose: a delivery van without side windows or a minibus with them."""
     length, width, height = rng.uniform(4.6, 6.0), rng.uniform(1.85, 2.05), rng.uniform(2.1, 2.7)
     paint, glass = _paint(rng), _glass(rng)
     back, front, half = -length / 2, length / 2, width / 2
@@ -253,7 +266,7 @@ def van(rng: np.random.Generator) -> Model:
     )
     doors = np.linspace(back + 0.12, roof - 0.45, 4)
     if minibus:
-        side += [(_rectangle(a + 0.04, waist, b - 0.04, window_top), glass) for a, b in zip(doors[:-1], doors[1:])]
+        side += [(_rectangle(a + 0.04, waist, b - 0.04, window_top), glass) for a, b in itertools.pairwise(doors)]
     else:
         logo = _any_colour(rng)
         if rng.random() < 0.6:
@@ -396,9 +409,15 @@ def tram(rng: np.random.Generator) -> Model:
         for tint in lamps
     ]
     profile = [
-        (back + 0.1, 0.25), (front - 0.1, 0.25), (front, sill), (front - 0.45, height - 0.1), (front - 0.7, height),
-        (back + 0.7, height), (back + 0.45, height - 0.1), (back, sill),
-    ]  # fmt: skip
+        (back + 0.1, 0.25),
+        (front - 0.1, 0.25),
+        (front, sill),
+        (front - 0.45, height - 0.1),
+        (front - 0.7, height),
+        (back + 0.7, height),
+        (back + 0.45, height - 0.1),
+        (back, sill),
+    ]
     # The ends are drawn as one sheet each, so that a windscreen may cross the bend of the profile.
     hull = _prism(profile, half, upper, side=side, layer=1)
     sheets = []
@@ -416,10 +435,11 @@ def tram(rng: np.random.Generator) -> Model:
     faces = [face for face in hull.faces if not _is_end(face, back, front)]
     body = Solid((*faces, *sheets), 1)
     spot = rng.uniform(-0.2, 0.2) * length
+    # Drawn first: the camera stands lower than any roof, which hides what lies behind its edge.
     arms = [
-        _limb((spot - 0.6, 0, height), (spot + 0.5, 0, height + 0.45), 0.05, 0.05, BLACK * 2, 2),
-        _limb((spot + 0.5, 0, height + 0.45), (spot - 0.3, 0, height + 0.9), 0.05, 0.05, BLACK * 2, 2),
-        _limb((spot - 0.3, -0.8, height + 0.9), (spot - 0.3, 0.8, height + 0.9), 0.05, 0.05, BLACK * 2, 2),
+        _limb((spot - 0.6, 0, height), (spot + 0.5, 0, height + 0.45), 0.05, 0.05, BLACK * 2),
+        _limb((spot + 0.5, 0, height + 0.45), (spot - 0.3, 0, height + 0.9), 0.05, 0.05, BLACK * 2),
+        _limb((spot - 0.3, -0.8, height + 0.9), (spot - 0.3, 0.8, height + 0.9), 0.05, 0.05, BLACK * 2),
     ]
     return Model("tram", length, width, height + 0.95, (body, *arms), gloss=0.5)
 
@@ -450,8 +470,12 @@ def _head(x: float, height: float, rng: np.random.Generator, scale: float, hair:
         _limb((x - 0.01, 0, height - 2.1 * r), (x, 0, height - 1.2 * r), 0.55 * r, 0.6 * r, skin * 0.85, layer),
         Rounded(np.array([[x, 0, height - 0.9 * r, 0.9 * r], [x + 0.01, 0, height - 1.3 * r, 0.75 * r]]), skin, layer),
         # The hair lies to the rear: seen from behind it comes later in the order of depth and covers the head.
-        Rounded(np.array([[x - 0.35 * r, 0, height - 0.75 * r, 0.95 * r], [x - 0.45 * r, 0, height - 1.2 * r, 0.7 * r]]), hair, layer),
-    ]  # fmt: skip
+        Rounded(
+            np.array([[x - 0.35 * r, 0, height - 0.75 * r, 0.95 * r], [x - 0.45 * r, 0, height - 1.2 * r, 0.7 * r]]),
+            hair,
+            layer,
+        ),
+    ]
 
 
 def pedestrian(rng: np.random.Generator) -> Model:
@@ -510,8 +534,14 @@ def cyclist(rng: np.random.Generator) -> Model:
         spokes = Face(inner, RIM * 0.9, opacity=0.35)
         parts.append(Solid((Face(outer, tyre, (spokes, Face(hub, RIM * 0.7))),), convex=False))
     seat, crank, bar = (rear + 0.32, 0.0, 0.92), (-0.03, 0.0, 0.29), (ahead - 0.18, 0.0, 1.0)
-    tubes = [(seat, crank), (crank, (ahead - 0.14, 0.0, 0.85)), ((rear + 0.3, 0, 0.82), (ahead - 0.14, 0, 0.88)), (crank, (rear, 0, r)),
-             ((rear + 0.3, 0, 0.82), (rear, 0, r)), (bar, (ahead, 0, r))]  # fmt: skip
+    tubes = [
+        (seat, crank),
+        (crank, (ahead - 0.14, 0.0, 0.85)),
+        ((rear + 0.3, 0, 0.82), (ahead - 0.14, 0, 0.88)),
+        (crank, (rear, 0, r)),
+        ((rear + 0.3, 0, 0.82), (rear, 0, r)),
+        (bar, (ahead, 0, r)),
+    ]
     parts += [_limb(a, b, 0.026, 0.026, frame, 1) for a, b in tubes]
     parts.append(_limb((bar[0], -0.27, 1.03), (bar[0], 0.27, 1.03), 0.025, 0.025, BLACK, 1))
     parts.append(_limb((seat[0] - 0.1, 0, 0.95), (seat[0] + 0.12, 0, 0.96), 0.07, 0.04, BLACK, 1))
@@ -535,7 +565,12 @@ def cyclist(rng: np.random.Generator) -> Model:
         parts.append(
             _limb(elbow, (bar[0], 0.23 * sign, 1.05), 0.05, 0.04, top * 0.92 if rng.random() < 0.5 else skin, 2)
         )
-    spheres = [[hip[0], -0.1, hip[1], 0.11], [hip[0], 0.1, hip[1], 0.11], [shoulder[0], -0.16, shoulder[1], 0.08], [shoulder[0], 0.16, shoulder[1], 0.08]]  # fmt: skip
+    spheres = [
+        [hip[0], -0.1, hip[1], 0.11],
+        [hip[0], 0.1, hip[1], 0.11],
+        [shoulder[0], -0.16, shoulder[1], 0.08],
+        [shoulder[0], 0.16, shoulder[1], 0.08],
+    ]
     parts.append(Rounded(np.array(spheres) * [1, build, 1, build], top, 2))
     if rng.random() < 0.25:
         parts.append(
@@ -628,9 +663,13 @@ def _skip(rng: np.random.Generator) -> Model:
     marked = stripes if rng.random() < 0.5 else []
     band = [(_rectangle(0.0, 0.85, 1.0, 1.0), colour * 1.25), (_rectangle(0.2, 0.2, 0.8, 0.3), colour * 0.6)]
     body = _prism(
-        [(-foot, 0.08), (foot, 0.08), (a, height), (-a, height)], [0.85 * half, 0.85 * half, half, half], colour,
-        side=[*ribs, rim, *marked], strips={1: band}, strip_colours={2: BLACK * 2},
-    )  # fmt: skip
+        [(-foot, 0.08), (foot, 0.08), (a, height), (-a, height)],
+        [0.85 * half, 0.85 * half, half, half],
+        colour,
+        side=[*ribs, rim, *marked],
+        strips={1: band},
+        strip_colours={2: BLACK * 2},
+    )
     rubble = _hsv(0.08, 0.3, rng.uniform(0.3, 0.7))
     heap = [
         _ball(
@@ -638,7 +677,7 @@ def _skip(rng: np.random.Generator) -> Model:
         )
         for _ in range(5)
     ]
-    parts = (body, *heap) if rng.random() < 0.6 else (body,)
+    parts: tuple[Solid | Rounded, ...] = (body, *heap) if rng.random() < 0.6 else (body,)
     return Model("misc", length, width, height + 0.2, parts)
 
 
@@ -658,9 +697,19 @@ def _excavator(rng: np.random.Generator) -> Model:
     arm = [
         _limb((0.5, 0.0, 0.9), elbow, 0.16, 0.12, colour, 3),
         _limb(elbow, hand, 0.12, 0.09, colour * 0.9, 3),
-        Rounded(np.array([[hand[0], -0.3, hand[2] - 0.15, 0.1], [hand[0], 0.3, hand[2] - 0.15, 0.1], [hand[0] - 0.4, -0.3, hand[2] - 0.3, 0.12],
-                          [hand[0] - 0.4, 0.3, hand[2] - 0.3, 0.12]]), BLACK * 3, 3),
-    ]  # fmt: skip
+        Rounded(
+            np.array(
+                [
+                    [hand[0], -0.3, hand[2] - 0.15, 0.1],
+                    [hand[0], 0.3, hand[2] - 0.15, 0.1],
+                    [hand[0] - 0.4, -0.3, hand[2] - 0.3, 0.12],
+                    [hand[0] - 0.4, 0.3, hand[2] - 0.3, 0.12],
+                ]
+            ),
+            BLACK * 3,
+            3,
+        ),
+    ]
     tracks = _prism(track, 0.8, BLACK * 1.8, side=rollers)
     return Model("misc", 2 * (hand[0] + 0.1), 1.6, max(cab_top, elbow[2]), (tracks, house, cab, *arm))
 

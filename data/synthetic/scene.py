@@ -7,6 +7,7 @@ that nothing is hidden by a thing without an annotation.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -24,7 +25,7 @@ FARTHEST = {"cyclist": 26.0, "pedestrian": 26.0, "car": 28.0, "tram": 45.0, "tru
 NEAREST = {"cyclist": 5.0, "pedestrian": 4.5, "car": 6.0, "tram": 14.0, "truck": 11.0, "van": 8.0, "misc": 6.0}
 """Depth in metres of the object's middle."""
 FEWEST, MOST = 5, 13
-LEAST_VISIBLE_SHARE = 0.05
+LEAST_VISIBLE_SHARE = 0.08
 LEAST_VISIBLE_PIXELS = 12
 LEAST_INSIDE = 0.3
 """Share of an object's box that has to lie inside the image."""
@@ -34,6 +35,8 @@ GAP = 0.15
 
 @dataclass(frozen=True)
 class Instance:
+    """One object of a scene."""
+
     class_name: str
     amodal_mask: Bool[np.ndarray, "H W"]
     visible_mask: Bool[np.ndarray, "H W"]
@@ -43,6 +46,8 @@ class Instance:
 
 @dataclass(frozen=True)
 class Scene:
+    """An image and everything to be known of it."""
+
     image: UInt8[np.ndarray, "H W 3"]
     """RGB"""
     instances: tuple[Instance, ...]
@@ -104,7 +109,8 @@ def _place_objects(rng: np.random.Generator, camera: Camera, street: Street) -> 
             footprint = _footprint(model, pose)
             if footprint[:, 1].min() < 2.0:
                 continue
-            if any(_apart(footprint, other.footprint) is None for other in placed):
+            near = (other for other in placed if _could_touch(model, pose, other))
+            if any(_in_front(footprint, other.footprint) is None for other in near):
                 continue
             box = outline_box(model, pose, camera)
             inside = np.clip(box, 0, (camera.width, camera.height) * 2)
@@ -119,7 +125,7 @@ def _place_objects(rng: np.random.Generator, camera: Camera, street: Street) -> 
 def _sample_pose(
     rng: np.random.Generator, model: Model, camera: Camera, street: Street, beside: _Placed | None
 ) -> Pose:
-    """A place in a lane, at the roadside or on a pavement; with `beside`, one that this object partly hides or is hidden by."""
+    """A place in a lane, at the roadside or on a pavement; with `beside`, one where the two are likely to overlap."""
     name = model.class_name
     nearest, farthest = NEAREST[name], FARTHEST[name]
     z = float(np.exp(rng.uniform(np.log(nearest), np.log(farthest))))
@@ -131,7 +137,7 @@ def _sample_pose(
             np.clip(beside.pose.z + rng.uniform(1.0, 10.0) * rng.choice([-1, 1], p=[0.4, 0.6]), nearest, farthest)
         )
         reach = 0.5 * (beside.box[2] - beside.box[0]) + 0.5 * camera.focal * max(model.width, 0.6 * model.length) / z
-        column = 0.5 * (beside.box[0] + beside.box[2]) + rng.choice([-1, 1]) * rng.uniform(0.2, 0.95) * reach
+        column = 0.5 * (beside.box[0] + beside.box[2]) + rng.choice([-1, 1]) * rng.uniform(0.4, 1.0) * reach
         x = float(np.clip((column - camera.centre_x) * z / camera.focal, left_walk, right_walk))
     elif (on_foot and rng.random() < 0.75) or (name == "misc" and rng.random() < 0.4):
         side = rng.random() < 0.5
@@ -160,35 +166,41 @@ def _sample_pose(
 
 def _footprint(model: Model, pose: Pose) -> Float[np.ndarray, "4 2"]:
     a, b = model.length / 2 + GAP / 2, model.width / 2 + GAP / 2
-    corners = np.array([[a, b, 0.0], [a, -b, 0.0], [-a, -b, 0.0], [-a, b, 0.0]])
+    corners = np.array([[a, -b, 0.0], [a, b, 0.0], [-a, b, 0.0], [-a, -b, 0.0]])
     return pose.to_world(corners)[:, [0, 2]]
 
 
-def _apart(first: Float[np.ndarray, "4 2"], second: Float[np.ndarray, "4 2"]) -> int | None:
-    """How two rectangles on the ground lie to each other as the camera, at the origin, sees them.
+def _could_touch(model: Model, pose: Pose, other: _Placed) -> bool:
+    """Whether the circles around two footprints meet: cheap, and false for most pairs."""
+    reach = sum(0.5 * math.hypot(thing.length + GAP, thing.width + GAP) for thing in (model, other.model))
+    return math.hypot(pose.x - other.pose.x, pose.z - other.pose.z) < reach
 
-    A side of one rectangle that has the other beyond it is a wall between the two, and the one on the camera's side of
-    the wall is in front: -1 the first, 1 the second, 0 where no wall of theirs leaves the camera on one side only,
-    None where they overlap.
+
+def _in_front(first: Float[np.ndarray, "4 2"], second: Float[np.ndarray, "4 2"]) -> bool | None:
+    """Whether the first of two rectangles on the ground is in front of the second, the camera standing at the origin.
+
+    A side of one rectangle that has the other beyond it is a wall between the two, and what stands on the camera's side
+    of a wall cannot be hidden by what stands beyond it. None where the rectangles overlap.
     """
-    answer: int | None = None
-    for one, other, nearer in ((first, second, -1), (second, first, 1)):
-        centre = one.mean(axis=0)
-        for i in range(4):
-            a, b = one[i], one[(i + 1) % 4]
-            outward = np.array([b[1] - a[1], a[0] - b[0]])
-            if outward @ (centre - a) > 0:
-                outward = -outward
-            if ((other - a) @ outward >= 0).all():
-                return nearer if outward @ (-a) < 0 else -nearer
-    return answer
+    for one, other in ((first, second), (second, first)):
+        # The corners run clockwise seen from above, x to the right and z up.
+        following = one[[1, 2, 3, 0]]
+        outward = np.stack([one[:, 1] - following[:, 1], following[:, 0] - one[:, 0]], axis=1)
+        distance = (outward * one).sum(axis=1)
+        walls = (outward @ other.T >= distance[:, None]).all(axis=1)
+        if walls.any():
+            one_is_nearer = bool(distance[walls.argmax()] > 0)
+            return one_is_nearer if one is first else not one_is_nearer
+    return None
 
 
 def _nearest_first(placed: list[_Placed]) -> list[_Placed]:
-    """Orders objects so that none is hidden by a later one; a circle, which is rare, is broken at the nearest middle."""
+    """Orders objects so that none is hidden by a later one; a circle (rare) is broken at the nearest middle."""
     rest = sorted(placed, key=lambda item: item.pose.z)
     ahead = {
-        id(one): {id(other) for other in rest if other is not one and _apart(one.footprint, other.footprint) == 1}
+        id(one): {
+            id(other) for other in rest if other is not one and _in_front(one.footprint, other.footprint) is False
+        }
         for one in rest
     }
     ordered = []
@@ -238,7 +250,7 @@ def _photograph(rng: np.random.Generator, canvas: Float[np.ndarray, "H W 3"]) ->
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
     vignette = 1 - rng.uniform(0, 0.15) * (x * x + y * y)
-    canvas = canvas * (vignette[..., None] * (cast * exposure).astype(np.float32))
-    toned = curve[np.clip(canvas * (1023 / 255), 0, 1023).astype(np.int32)]
-    toned += rng.standard_normal(canvas.shape, dtype=np.float32) * rng.uniform(0.5, 5.0)
-    return np.clip(np.round(toned), 0, 255).astype(np.uint8)
+    canvas *= vignette[..., None] * (cast * exposure * (levels.size - 1) / 255).astype(np.float32)
+    toned = curve[np.clip(canvas, 0, levels.size - 1).astype(np.uint16)]
+    toned += rng.standard_normal(canvas.shape, dtype=np.float32) * np.float32(rng.uniform(0.5, 5.0))
+    return np.clip(toned + 0.5, 0, 255).astype(np.uint8)

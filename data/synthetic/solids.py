@@ -1,13 +1,15 @@
 """The pieces that objects are made of, and how one object is drawn.
 
-An object has its own coordinates in metres: forward, right, up, the origin on the ground under its middle. A `Model` is a
-list of parts: convex `Solid`s of flat faces with details drawn on them, and `Rounded` hulls of spheres. `render` draws
-a model on a supersampled layer of its own; nothing here knows what the parts depict.
+An object has its own coordinates in metres: forward, right, up, the origin on the ground under its middle. A `Model`
+is a list of parts: convex `Solid`s of flat faces with details drawn on them, and `Rounded` hulls of spheres. `render`
+draws a model on a supersampled layer of its own; nothing here knows what the parts depict.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import functools
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,7 +20,7 @@ from data.synthetic.camera import NEAR_PLANE, Camera, clip_to_near_plane
 SUPERSAMPLING = 2
 # Fractional bits of the coordinates given to OpenCV.
 SHIFT = 4
-# A coordinate far outside the image would overflow OpenCV's fixed point; the picture does not change by moving it nearer.
+# A coordinate far outside the image would overflow OpenCV's fixed point; moving it nearer does not change the picture.
 COORDINATE_LIMIT = 20_000.0
 
 Colour = Float[np.ndarray, " 3"]
@@ -27,6 +29,8 @@ Colour = Float[np.ndarray, " 3"]
 
 @dataclass(frozen=True)
 class Face:
+    """A flat polygon and what is painted on it."""
+
     points: Float[np.ndarray, "n 3"]
     """a flat polygon, object coordinates"""
     colour: Colour
@@ -38,29 +42,37 @@ class Face:
 
 @dataclass(frozen=True)
 class Solid:
+    """A convex body, or sheets of their own."""
+
     faces: tuple[Face, ...]
     layer: int = 0
     """parts of a higher layer are drawn over those of a lower one; within a layer the far ones come first"""
     convex: bool = True
     """faces that look away from the camera are left out; False for single sheets, seen from both sides"""
 
+    @functools.cached_property
     def centre(self) -> Float[np.ndarray, " 3"]:
-        return np.mean([face.points.mean(axis=0) for face in self.faces], axis=0)
+        return np.concatenate([face.points for face in self.faces]).mean(axis=0)
 
 
 @dataclass(frozen=True)
 class Rounded:
+    """A smooth convex thing: a limb, a head, a tube."""
+
     spheres: Float[np.ndarray, "n 4"]
     """centres and radii; the part is the convex hull of their outlines"""
     colour: Colour
     layer: int = 0
 
+    @functools.cached_property
     def centre(self) -> Float[np.ndarray, " 3"]:
         return self.spheres[:, :3].mean(axis=0)
 
 
 @dataclass(frozen=True)
 class Model:
+    """One object; lengths in metres."""
+
     class_name: str
     length: float
     width: float
@@ -72,6 +84,8 @@ class Model:
 
 @dataclass(frozen=True)
 class Pose:
+    """Where an object stands, in metres and radians."""
+
     x: float
     z: float
     yaw: float
@@ -80,14 +94,14 @@ class Pose:
     def to_world(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         """Object coordinates (forward, right, up) to world coordinates (x, y, z)."""
         sine, cosine = np.sin(self.yaw), np.cos(self.yaw)
-        forward, right, up = points.T
-        return np.stack(
-            [self.x + forward * sine + right * cosine, up, self.z + forward * cosine - right * sine], axis=1
-        )
+        axes = np.array([[sine, 0.0, cosine], [cosine, 0.0, -sine], [0.0, 1.0, 0.0]])
+        return points @ axes + np.array([self.x, 0.0, self.z])
 
 
 @dataclass(frozen=True)
 class Light:
+    """Sun, sky and air of a scene."""
+
     direction: Float[np.ndarray, " 3"]
     """unit vector towards the sun, world coordinates"""
     ambient: float
@@ -97,10 +111,10 @@ class Light:
     visibility: float
     """metres after which haze has taken 63 % of the contrast"""
 
-    def shade(self, normal: Float[np.ndarray, " 3"]) -> float:
-        """Brightness of a matt surface with this unit normal; near 1 when it faces the sun."""
-        diffuse = max(0.0, float(normal @ self.direction))
-        skylight = 0.5 + 0.5 * float(normal[1])
+    def shade(self, normals: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
+        """Brightness of matt surfaces with these unit normals; near 1 where they face the sun."""
+        diffuse = np.maximum(0.0, normals @ self.direction)
+        skylight = 0.5 + 0.5 * normals[:, 1]
         return self.ambient * (0.55 + 0.45 * skylight) + (1.0 - self.ambient) * diffuse
 
 
@@ -121,47 +135,54 @@ class Sprite:
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
 
-@dataclass
-class _Shape:
+class _Shape(NamedTuple):
     """A polygon on the image, ready to be filled."""
 
     outline: Float[np.ndarray, "n 2"]
     colour: Colour
     opacity: float = 1.0
-    normal: Float[np.ndarray, " 3"] = field(default_factory=lambda: np.zeros(3))
 
 
 _CIRCLE = np.stack([np.cos(np.arange(16) * np.pi / 8), np.sin(np.arange(16) * np.pi / 8)], axis=1)
+# Three nested hulls, moved towards the sun, make a round thing look round: radius, shift, brightness.
+_ROUNDING = np.array([[1.0, 0.0, 0.62], [0.8, 0.18, 0.85], [0.5, 0.3, 1.0]])
 
 
-def _unit_normal(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " 3"]:
-    following = np.roll(points, -1, axis=0)
-    # Newell's sum serves any number of corners, collinear ones included.
-    a = points - following
-    b = points + following
-    normal = 0.5 * np.array([(a[:, 1] * b[:, 2]).sum(), (a[:, 2] * b[:, 0]).sum(), (a[:, 0] * b[:, 1]).sum()])
-    return normal / max(float(np.linalg.norm(normal)), 1e-9)
-
-
-def _face_shapes(face: Face, pose: Pose, camera: Camera, light: Light, outward_from: np.ndarray | None) -> list[_Shape]:
-    world = pose.to_world(face.points)
-    centre = world.mean(axis=0)
-    normal = _unit_normal(world)
-    eye = np.array([0.0, camera.elevation, 0.0])
-    if outward_from is None:
-        if normal @ (eye - centre) < 0:
-            normal = -normal
-    else:
-        if normal @ (centre - outward_from) < 0:
-            normal = -normal
-        if normal @ (eye - centre) <= 0:
-            return []
-    brightness = light.shade(normal)
+def _solid_shapes(solid: Solid, pose: Pose, camera: Camera, light: Light) -> list[_Shape]:
+    # All polygons of the solid go through the camera in one array; `starts` says where each begins.
+    pieces = [(piece, index) for index, face in enumerate(solid.faces) for piece in (face, *face.details)]
+    host = np.array([index for _, index in pieces])
+    counts = np.array([len(piece.points) for piece, _ in pieces])
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    world = pose.to_world(np.concatenate([piece.points for piece, _ in pieces]))
+    following = np.arange(1, len(world) + 1)
+    following[starts + counts - 1] = starts
+    # Newell's sum gives the normal for any number of corners, collinear ones included.
+    normals = np.add.reduceat(np.cross(world, world[following]), starts)
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+    middles = np.add.reduceat(world, starts) / counts[:, None]
+    faces = np.searchsorted(host, np.arange(len(solid.faces)))
+    normals, middles = normals[faces], middles[faces]
+    to_eye = np.array([0.0, camera.elevation, 0.0]) - middles
+    outward = middles - pose.to_world(solid.centre[None]) if solid.convex else to_eye
+    normals *= np.where((normals * outward).sum(axis=1, keepdims=True) < 0, -1.0, 1.0)
+    seen = (normals * to_eye).sum(axis=1) > 0
+    brightness = light.shade(normals)
+    in_front = np.minimum.reduceat(world[:, 2], starts) >= NEAR_PLANE
+    pixels = camera.project(np.column_stack([world[:, :2], np.maximum(world[:, 2], NEAR_PLANE)]))
     shapes = []
-    for piece, corners in [(face, world)] + [(detail, pose.to_world(detail.points)) for detail in face.details]:
-        corners = clip_to_near_plane(corners)
-        if len(corners) >= 3:
-            shapes.append(_Shape(camera.project(corners), piece.colour * brightness, piece.opacity))
+    for index, (piece, face) in enumerate(pieces):
+        if not seen[face]:
+            continue
+        corners = slice(starts[index], starts[index] + counts[index])
+        if in_front[index]:
+            outline = pixels[corners]
+        else:
+            clipped = clip_to_near_plane(world[corners])
+            if len(clipped) < 3:
+                continue
+            outline = camera.project(clipped)
+        shapes.append(_Shape(outline, piece.colour * brightness[face], piece.opacity))
     return shapes
 
 
@@ -169,23 +190,21 @@ def _rounded_shapes(part: Rounded, pose: Pose, camera: Camera, light: Light) -> 
     centres = pose.to_world(part.spheres[:, :3])
     if (centres[:, 2] < NEAR_PLANE).any():
         return []
-    pixels = camera.project(centres)
     radii = camera.focal * part.spheres[:, 3] / centres[:, 2]
-    shapes = []
-    # Three nested hulls, moved towards the sun, make a round thing look round.
     towards_sun = np.array([light.direction[0], -light.direction[1]])
-    for scale, offset, brightness in ((1.0, 0.0, 0.62), (0.8, 0.18, 0.85), (0.5, 0.3, 1.0)):
-        circles = pixels[:, None] + (offset * towards_sun + scale * _CIRCLE)[None] * radii[:, None, None]
-        hull = cv2.convexHull(circles.reshape(-1, 2).astype(np.float32))[:, 0]
-        level = light.ambient * 0.8 + (1 - light.ambient) * brightness
-        shapes.append(_Shape(hull.astype(np.float64), part.colour * level))
-    return shapes
+    rings = _ROUNDING[:, 1, None, None] * towards_sun + _ROUNDING[:, 0, None, None] * _CIRCLE
+    circles = camera.project(centres)[None, :, None] + rings[:, None] * radii[None, :, None, None]
+    circles = circles.reshape(len(_ROUNDING), -1, 2).astype(np.float32)
+    levels = light.ambient * 0.8 + (1 - light.ambient) * _ROUNDING[:, 2]
+    return [
+        _Shape(cv2.convexHull(points)[:, 0], part.colour * level) for points, level in zip(circles, levels, strict=True)
+    ]
 
 
 def _shapes(model: Model, pose: Pose, camera: Camera, light: Light) -> list[_Shape]:
     """All polygons of the model that face the camera, in the order in which they are to be painted."""
     eye = np.array([0.0, camera.elevation, 0.0])
-    centres = pose.to_world(np.stack([part.centre() for part in model.parts]))
+    centres = pose.to_world(np.stack([part.centre for part in model.parts]))
     distances = np.linalg.norm(centres - eye, axis=1)
     order = sorted(range(len(model.parts)), key=lambda i: (model.parts[i].layer, -distances[i]))
     shapes = []
@@ -194,8 +213,7 @@ def _shapes(model: Model, pose: Pose, camera: Camera, light: Light) -> list[_Sha
         if isinstance(part, Rounded):
             shapes += _rounded_shapes(part, pose, camera, light)
         else:
-            for face in part.faces:
-                shapes += _face_shapes(face, pose, camera, light, centres[index] if part.convex else None)
+            shapes += _solid_shapes(part, pose, camera, light)
     return shapes
 
 
@@ -227,17 +245,19 @@ def render(model: Model, pose: Pose, camera: Camera, light: Light, rng: np.rando
         return None
     height, width = int(bottom - top), int(right - left)
     layer = np.zeros((height * SUPERSAMPLING, width * SUPERSAMPLING, 4), np.uint8)
+    points = fixed_point((corners - (left, top)) * SUPERSAMPLING)
+    start = 0
     for shape in shapes:
-        points = fixed_point((shape.outline - (left, top)) * SUPERSAMPLING)
-        red, green, blue = np.clip(shape.colour, 0, 255)
-        colour = (float(red), float(green), float(blue), round(255 * shape.opacity))
-        cv2.fillPoly(layer, [points], colour, cv2.LINE_8, SHIFT)
+        end = start + len(shape.outline)
+        colour = (*np.minimum(shape.colour, 255).tolist(), round(255 * shape.opacity))
+        cv2.fillPoly(layer, [points[start:end]], colour, cv2.LINE_8, SHIFT)
+        start = end
     alpha = layer[..., 3]
     mask = cv2.resize((alpha > 0).astype(np.uint8) * 255, (width, height), interpolation=cv2.INTER_AREA) >= 128
     if not mask.any():
         return None
-    colour = cv2.multiply(layer[..., :3], cv2.merge([alpha] * 3), scale=1 / 255)
-    premultiplied = cv2.resize(colour, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
+    painted = cv2.multiply(layer[..., :3], cv2.merge([alpha] * 3), scale=1 / 255)
+    premultiplied = cv2.resize(painted, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
     opacity = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     premultiplied *= _texture(rng, height, width, model.gloss)[..., None]
     clear = float(np.exp(-max(pose.z, 0.0) / light.visibility))
