@@ -4,10 +4,10 @@ Shape shorthand: B images of this process's batch, H x W canvas of native pixels
 image. Records hold boxes as TFDS' normalised [y1, x1, y2, x2]; they become [x1, y1, x2, y2] in pixels here, once.
 
 Training reads an endless stream of examples: position p of it is the (p mod size)-th of the permutation that the seed
-and the epoch p // size give. A global batch is a run of positions, cut into equal parts for the processes. The stream is thus
-the same whatever the number of processes and devices, every epoch is a full shuffle, and the position alone is all that
-has to be saved for a run to go on exactly where it was. TFRecord files have no index; one is made by reading the
-records' headers when a split is opened, which takes a few milliseconds for a thousand records.
+and the epoch p // size give. A global batch is a run of positions, cut into equal parts for the processes. The stream
+is thus the same whatever the number of processes and devices, every epoch is a full shuffle, and the position alone is
+all that has to be saved for a run to go on exactly where it was. TFRecord files have no index; one is made by reading
+the records' headers when a split is opened, which takes a few milliseconds for a thousand records.
 """
 
 import functools
