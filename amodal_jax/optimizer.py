@@ -1,0 +1,82 @@
+"""The optimiser and its learning rate (paper section 5)."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from amodal_jax.config import TrainConfig
+
+REFERENCE_BATCH_SIZE = 8  # the paper's, for which learning rates are given
+
+
+def learning_rate_schedule(train: TrainConfig) -> optax.Schedule:
+    """The learning rate of each step, counted from 0.
+
+    It rises linearly over the warm-up from `warmup_factor` of its value, then falls by ten at each of `decay_steps` or,
+    with "cosine", along half a cosine to 0 at the last step. With `scale_learning_rate` it is proportional to the batch
+    size (Goyal et al., "Accurate, Large Minibatch SGD").
+    """
+    base = train.learning_rate
+    if train.scale_learning_rate:
+        base *= train.batch_size / REFERENCE_BATCH_SIZE
+
+    def schedule(step):
+        progress = jnp.minimum(step / max(train.warmup_steps, 1), 1.0) if train.warmup_steps else 1.0
+        warmup = train.warmup_factor + (1 - train.warmup_factor) * progress
+        if train.schedule == "cosine":
+            decay = 0.5 * (1 + jnp.cos(math.pi * jnp.minimum(step / train.steps, 1.0)))
+        else:
+            decay = 0.1 ** jnp.sum(step >= jnp.array(train.decay_steps, jnp.int32))
+        return base * warmup * decay
+
+    return schedule
+
+
+def make_optimizer(train: TrainConfig, *, frozen_stages: int = 0) -> optax.GradientTransformation:
+    """SGD with momentum or AdamW, for the network's parameters ("params" of its variables).
+
+    Weight decay pulls on kernels, not on biases and normalisations; with SGD it is part of the gradient, as in every
+    detector of the paper's comparison, with AdamW apart from it. Gradients are clipped by their global norm before
+    all else, where that is asked for.
+
+    Args:
+      train: the schedule.
+      frozen_stages: parts of the backbone that stay as they are (see `trainable`).
+    """
+
+    def kernels(params):
+        return jax.tree.map(lambda parameter: parameter.ndim > 1, params)
+
+    decay = optax.add_decayed_weights(train.weight_decay, mask=kernels)
+    if train.optimizer == "sgd":
+        steps = [decay, optax.trace(train.momentum)]
+    else:
+        steps = [optax.scale_by_adam(), decay]
+    if train.gradient_clip:
+        steps.insert(0, optax.clip_by_global_norm(train.gradient_clip))
+    train_all = optax.chain(*steps, optax.scale_by_learning_rate(learning_rate_schedule(train)))
+    if not frozen_stages:
+        return train_all
+
+    def labels(params):
+        return jax.tree.map(lambda moves: "trainable" if moves else "frozen", trainable(params, frozen_stages))
+
+    return optax.multi_transform({"trainable": train_all, "frozen": optax.set_to_zero()}, labels)
+
+
+def trainable(params: Any, frozen_stages: int) -> Any:
+    """For each parameter whether it is trained: those of the backbone's first `frozen_stages` parts are not.
+
+    The parts are the stem (`conv1`, `bn1`), then `layer1_*` and so on. Their gradients are stopped in the network; here
+    weight decay is kept from them.
+    """
+    prefixes = ["conv1", "bn1", *(f"layer{stage}_" for stage in range(1, frozen_stages))] if frozen_stages else []
+
+    def moves(path, _):
+        names = [key.key for key in path]
+        return not (names[0] == "backbone" and names[1].startswith(tuple(prefixes)))
+
+    return jax.tree_util.tree_map_with_path(moves, params)
