@@ -1,0 +1,357 @@
+"""One self-contained html page about a training run: its figures, its curves, and what it finds in test images.
+
+The page loads nothing: styles, script, images and masks are all within it, and its content security policy forbids any
+request. Whatever comes from data is escaped.
+"""
+
+import html
+import json
+import re
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+import amodal_jax
+from amodal_jax.atomic_file import write_atomically
+from amodal_jax.config import Config, field_lines, from_json
+from amodal_jax.errors import AmodalJaxError, ConfigError, DataError, ImageError
+from amodal_jax.gallery import GalleryObject, Picture, gallery_card, palette_css
+from amodal_jax.line_chart import Series, line_chart
+from amodal_jax.metrics import KINDS, OCCLUSION_LEVELS, SUMMARY, category_ids
+
+_IMAGE_BYTES = 8_000_000  # of all JPEGs together; base64 makes a third more of it
+_MOST_OBJECTS = 60  # detections of an image on the page, the best ones
+_LOSS_TERMS = ("rpn_objectness", "rpn_box", "classification", "box", "occlusion", "amodal_mask", "inmodal_mask")
+_PRECISION = re.compile(rf"(?:^|/)({'|'.join(KINDS)})/(AP|AP50)$")
+_FIELD = re.compile(r"\{\{(\w+)\}\}")
+
+
+def write_report(run_dir: Path, output: Path | None = None, *, images: int = 24) -> Path:
+    """Writes the page of a run directory.
+
+    What the run does not have yet (losses, an evaluation) and a gallery whose dataset cannot be read are said to be
+    missing where they would stand.
+
+    Args:
+      run_dir: as training writes it: `config.json`, `metrics.jsonl`, and `evaluation/` as `evaluate.write_results`
+        writes it. The gallery's images and ground truth are read from the dataset that the configuration names.
+      output: the page; None: `report.html` in the run directory.
+      images: the most images in the gallery, evenly spaced over the test split.
+
+    Returns:
+      Where the page is.
+
+    Raises:
+      ConfigError: no such run, or its configuration cannot be read.
+      DataError: a file of the run is damaged; names it.
+    """
+    config = read_config(run_dir)
+    output = run_dir / "report.html" if output is None else output
+    metrics = _read_json(run_dir / "evaluation" / "metrics.json")
+    gallery, note = _gallery(config, run_dir / "evaluation", images)
+    page = _fill(
+        resources.files(amodal_jax).joinpath("report_template.html").read_text(encoding="utf-8"),
+        {
+            "title": html.escape(f"{run_dir.resolve().name}: {config.name}"),
+            "run": html.escape(run_dir.resolve().name),
+            "config_name": html.escape(config.name),
+            "palette": palette_css,
+            "summary": _summary(config),
+            "fields": html.escape("\n".join(line.removeprefix("--") for line in field_lines(config))),
+            "metrics": _metrics_tables(metrics, config),
+            "curves": _curves(read_metrics_log(run_dir / "metrics.jsonl")),
+            "gallery_note": note,
+            "gallery": gallery,
+        },
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(output, page)
+    return output
+
+
+def read_config(run_dir: Path) -> Config:
+    """The configuration of a run.
+
+    Raises:
+      ConfigError: there is no such run directory, or its `config.json` cannot be read.
+    """
+    path = run_dir / "config.json"
+    if not path.is_file():
+        raise ConfigError(f"{run_dir}: no run directory (it has no config.json); name the --workdir of a training")
+    try:
+        return from_json(path.read_text(encoding="utf-8"))
+    except (ConfigError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def read_metrics_log(path: Path) -> dict[str, Series]:
+    """The values that a training logged, by name and step.
+
+    Where a resumed run has logged a step again, the later value counts. A last line that was cut off when the run was
+    killed is passed over; one anywhere else is an error.
+
+    Raises:
+      DataError: a line is no JSON object with a step; names it.
+    """
+    series: dict[str, Series] = {}
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = json.loads(line)
+            step = int(entry["step"])
+        except (ValueError, KeyError, TypeError) as error:
+            if number == len(lines):
+                break
+            raise DataError(f"{path}, line {number}: not a JSON object with a step; mend or remove it") from error
+        for name, value in entry.items():
+            if name != "step" and isinstance(value, int | float) and not isinstance(value, bool):
+                series.setdefault(name, {})[step] = float(value)
+    return series
+
+
+def _fill(template: str, values: dict[str, str]) -> str:
+    """Puts values in the places {{name}} of a template, in one pass: what a value contains stays as it is."""
+    return _FIELD.sub(lambda match: values[match[1]], template)
+
+
+def _read_json(path: Path) -> Any:
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: is no JSON ({error}); evaluate the run again") from error
+
+
+def _missing(text: str) -> str:
+    return f'<p class="missing">{text}</p>'
+
+
+def _summary(config: Config) -> str:
+    """The few fields that tell one experiment from another."""
+    model, train = config.model, config.train
+    branches = [
+        name
+        for name, there in (
+            ("amodal mask", model.heads.amodal_mask),
+            ("inmodal mask", model.heads.inmodal_mask),
+            (f"occlusion over {model.occlusion.threshold:.0%}", model.occlusion.enabled),
+            (f"MLC({model.mlc.box_layer}, {model.mlc.mask_layer})", model.mlc.enabled),
+        )
+        if there
+    ]
+    rows = {
+        "Backbone": f"ResNet-{model.backbone.depth} FPN, {model.backbone.norm.replace('_', ' ')}",
+        "Branches": ", ".join(branches) or "boxes only",
+        "Input": f"{model.input.short_side} to {model.input.long_side} px on {model.input.height} × {model.input.width}",
+        "Training": f"{train.steps:,} steps of {train.batch_size} images, {train.optimizer}, "
+        f"learning rate {train.learning_rate:g} ({train.schedule}), seed {train.seed}",
+        "Precision": model.compute_dtype,
+        "Classes": ", ".join(model.class_names) or "those of the dataset",
+        "Dataset": config.data.directory,
+    }
+    return "".join(f"<div><dt>{name}</dt><dd>{html.escape(text)}</dd></div>" for name, text in rows.items())
+
+
+def _percent(value: float | None) -> str:
+    return "<td>–</td>" if value is None else f"<td>{100 * value:.1f}</td>"
+
+
+def _table(caption: str, columns: list[str], rows: dict[str, list[float | None]]) -> str:
+    head = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in columns)
+    body = "".join(
+        f'<tr><th scope="row">{html.escape(name)}</th>{"".join(map(_percent, values))}</tr>'
+        for name, values in rows.items()
+    )
+    return (
+        f'<div class="scroll"><table><caption>{html.escape(caption)}</caption><thead><tr><td></td>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _metrics_tables(metrics: dict[str, float] | None, config: Config) -> str:
+    if metrics is None:
+        return _missing(
+            "Not evaluated yet. <code>python scripts/evaluate.py --checkpoint RUN</code> writes the figures into the "
+            "run's folder <code>evaluation</code>."
+        )
+    kinds = {kind: title for kind, title in KINDS.items() if any(f"{kind}/{name}" in metrics for name in SUMMARY)}
+    tables = [
+        _table(
+            "Average precision, %",
+            list(SUMMARY),
+            {title: [metrics.get(f"{kind}/{name}") for name in SUMMARY] for kind, title in kinds.items()},
+        )
+    ]
+    facts = [
+        (f"{metrics['images']:,.0f}", "images evaluated") if "images" in metrics else None,
+        (f"{metrics['detections']:,.0f}", "detections") if "detections" in metrics else None,
+        (
+            f"{100 * metrics['occlusion_accuracy']:.1f} %",
+            "occlusion accuracy"
+            + (f" over {metrics['occlusion_matches']:,.0f} matches" if "occlusion_matches" in metrics else ""),
+        )
+        if "occlusion_accuracy" in metrics
+        else None,
+    ]
+    shown = "".join(f"<div><dd>{value}</dd><dt>{name}</dt></div>" for value, name in filter(None, facts))
+    levels = {
+        KINDS[kind]: [metrics.get(f"{kind}/AR/{level}") for level in OCCLUSION_LEVELS]
+        for kind in kinds
+        if any(f"{kind}/AR/{level}" in metrics for level in OCCLUSION_LEVELS)
+    }
+    if levels:
+        columns = [
+            f"up to {high:.0%}" if low < 0 else f"{low:.0%} to {high:.0%}" for low, high in OCCLUSION_LEVELS.values()
+        ]
+        tables.append(_table("Recall by the share that is hidden, %", columns, levels))
+    prefixes = {kind: f"{kind}/AP/" for kind in kinds}
+    classes = sorted(
+        {name.removeprefix(prefix) for prefix in prefixes.values() for name in metrics if name.startswith(prefix)},
+        key=lambda name: config.model.class_names.index(name) if name in config.model.class_names else -1,
+    )
+    if classes:
+        by_class = {name: [metrics.get(prefix + name) for prefix in prefixes.values()] for name in classes}
+        tables.append(_table("AP by class, %", list(kinds.values()), by_class))
+    return f'<dl class="facts">{shown}</dl><div class="tables">{"".join(tables)}</div>'
+
+
+def _curves(series: dict[str, Series]) -> str:
+    series = {name: values for name, values in series.items() if any(map(np.isfinite, values.values()))}
+    if not series:
+        return _missing("No losses are logged yet: <code>metrics.jsonl</code> is absent or empty.")
+    remaining = dict(series)
+    charts = []
+    if "loss" in remaining:
+        charts.append(line_chart("Loss", {"loss": remaining.pop("loss")}))
+    terms = {name.replace("_", " "): remaining.pop(name) for name in _LOSS_TERMS if name in remaining}
+    if terms:
+        charts.append(line_chart("Loss terms", terms))
+    precisions = {}
+    for name in list(remaining):
+        match = _PRECISION.search(name)
+        if match:
+            values = remaining.pop(name)
+            precisions[f"{KINDS[match[1]]} {match[2]}"] = {step: 100 * value for step, value in values.items()}
+    if precisions:
+        charts.append(line_chart("Average precision on the test split, %", precisions))
+    # Evaluations log dozens of figures by class, which stand in the table; whatever else a training logs is a curve.
+    charts += [
+        line_chart(name.replace("_", " ").capitalize(), {name.replace("_", " "): values})
+        for name, values in remaining.items()
+        if "/" not in name and len(values) > 1
+    ]
+    return f'<div class="charts">{"".join(charts)}</div>'
+
+
+def _gallery(config: Config, evaluation_dir: Path, count: int) -> tuple[str, str]:
+    """The cards of the gallery, and what is to be said about it."""
+    try:
+        records, size = _chosen_records(config, count)
+    except (AmodalJaxError, ImportError) as error:
+        return "", _missing(f"No gallery: {html.escape(str(error))}")
+    ids = [int(record["image/id"]) for record in records]
+    detections = _detections(evaluation_dir, config, set(ids))
+    note = f"<p>{len(records)} of the {size:,} images of the split “{html.escape(config.data.test_split)}”"
+    note += ", evenly spaced." if len(records) < size else "."
+    if detections is None:
+        note += "</p>" + _missing("The run is not evaluated yet, so that there is only the ground truth to see.")
+    else:
+        note += (
+            f" Of each, the {_MOST_OBJECTS} detections that score best at most. "
+            "A prediction has the colour of the object that it matches.</p>"
+        )
+    cards = []
+    for number, record in enumerate(records):
+        image = cv2.imdecode(np.frombuffer(record["image"], np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        if image is None:
+            raise ImageError(f"{config.data.directory}: image {ids[number]} cannot be decoded; build the dataset again")
+        picture = Picture(
+            name=record["image/filename"].decode("utf-8", "replace"),
+            image=image,
+            truth=_truth(record, config, image.shape[:2]),
+            predicted=None if detections is None else detections[ids[number]],
+        )
+        cards.append(gallery_card(number, picture, largest_image=_IMAGE_BYTES // len(records)))
+    return "".join(cards), note
+
+
+def _chosen_records(config: Config, count: int) -> tuple[list[dict[str, Any]], int]:
+    """Evenly spaced records of the test split, and the number of all."""
+    # TensorFlow is imported only where a dataset is read.
+    from amodal_jax.input_pipeline import dataset_class_names, evaluation_records, split_size
+
+    found = dataset_class_names(config)
+    if found != config.model.class_names:
+        raise ConfigError(
+            f"the run has the classes {', '.join(config.model.class_names)}, but the dataset at "
+            f"{config.data.directory} has {', '.join(found)} now"
+        )
+    size = split_size(config, config.data.test_split)
+    chosen = set(np.linspace(0, size - 1, min(count, size)).round().astype(int).tolist())
+    records: Iterator[dict[str, Any]] = evaluation_records(config)
+    return [record for index, record in enumerate(records) if index in chosen], size
+
+
+def _truth(record: dict[str, Any], config: Config, image_size: tuple[int, int]) -> list[GalleryObject]:
+    objects = record["objects"]
+    found = []
+    for index, label in enumerate(objects["label"]):
+        if objects["is_crowd"][index]:
+            continue
+        ratio = float(objects["occlusion_ratio"][index])
+        class_name = config.model.class_names[label]
+        found.append(
+            GalleryObject(
+                class_name=class_name,
+                box=tuple(map(float, objects["amodal_bbox"][index])),
+                score=None,
+                remark=f"{ratio:.0%} hidden" if ratio > config.model.occlusion.threshold else "",
+                details=f"{class_name}, {ratio:.1%} hidden, annotation {int(objects['id'][index])}",
+                amodal_rle={"size": list(image_size), "counts": objects["amodal_rle"][index]},
+                inmodal_rle={"size": list(image_size), "counts": objects["inmodal_rle"][index]},
+            )
+        )
+    return found
+
+
+def _detections(evaluation_dir: Path, config: Config, image_ids: set[int]) -> dict[int, list[GalleryObject]] | None:
+    """The detections in some images by image id, best first; None if the run is not evaluated."""
+    files = {kind: evaluation_dir / f"detections_{kind}.json" for kind in ("amodal", "inmodal")}
+    by_kind = {kind: found for kind, path in files.items() if (found := _read_json(path)) is not None}
+    boxes_only = _read_json(evaluation_dir / "detections.json") if not by_kind else None
+    if boxes_only is None and not by_kind:
+        return None
+    names = dict(zip(category_ids(config.model.class_names), config.model.class_names, strict=True))
+    # The files have the same detections; what a network has no mask of, or a file no entry of, stays without it.
+    merged: dict[tuple, dict[str, Any]] = {}
+    for kind, results in (by_kind or {"det": boxes_only}).items():
+        for result in results:
+            if result["image_id"] in image_ids:
+                key = (result["image_id"], result["category_id"], *result["bbox"], result["score"])
+                merged.setdefault(key, result)[f"{kind}_rle"] = result.get("segmentation")
+    detections: dict[int, list[GalleryObject]] = {image_id: [] for image_id in image_ids}
+    for result in sorted(merged.values(), key=lambda result: -result["score"]):
+        found = detections[result["image_id"]]
+        if len(found) >= _MOST_OBJECTS:
+            continue
+        x, y, width, height = result["bbox"]
+        name = names.get(result["category_id"], f"category {result['category_id']}")
+        occluded = result.get("occluded")
+        found.append(
+            GalleryObject(
+                class_name=name,
+                box=(x, y, x + width, y + height),
+                score=result["score"],
+                remark="occluded" if occluded is not None and occluded > 0.5 else "",
+                details=f"{name}, score {result['score']:.3f}"
+                + ("" if occluded is None else f", occluded with probability {occluded:.2f}"),
+                amodal_rle=result.get("amodal_rle"),
+                inmodal_rle=result.get("inmodal_rle"),
+            )
+        )
+    return detections

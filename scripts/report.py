@@ -1,0 +1,21 @@
+"""Writes one html page about a run: its metrics, its loss curves, and predictions beside the ground truth."""
+
+import argparse
+from pathlib import Path
+
+from amodal_jax import command_line
+from amodal_jax.report import write_report
+
+
+def main() -> None:
+    """Writes the page and prints where it is."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the --workdir of a training")
+    parser.add_argument("--out", type=Path, help="the page; default: report.html in the run directory")
+    parser.add_argument("--images", type=int, default=24, help="images in the gallery (default: %(default)s)")
+    arguments = parser.parse_args()
+    print(write_report(arguments.run_dir, arguments.out, images=arguments.images))
+
+
+if __name__ == "__main__":
+    command_line.run(main)
