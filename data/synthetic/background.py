@@ -187,7 +187,7 @@ def _draw_skyline(rng: np.random.Generator, image: np.ndarray, camera: Camera, l
     base = (
         _colour(rng, (0.15, 0.45), (0.1, 0.5), (0.15, 0.55))
         if rng.random() < 0.7
-        else _colour(rng, (0, 1), (0, 0.2), (0.3, 0.7))
+        else _colour(rng, (0.0, 1.0), (0.0, 0.2), (0.3, 0.7))
     )
     colour = 0.55 * base + 0.45 * light.haze
     foot = camera.horizon + 0.02 * camera.height
@@ -216,7 +216,7 @@ def _verge(rng: np.random.Generator, street: Street) -> list[tuple]:
             things.append((z, _draw_tree, (x,)))
         if rng.random() < 0.35:
             z0, z1 = rng.uniform(3, 20), rng.uniform(25, 80)
-            x = edge + side * rng.uniform(0, 0.8)
+            x = edge + side * rng.uniform(0.0, 0.8)
             things.append((0.5 * (z0 + z1), _draw_wall, (x, street, z0, z1)))
         for _ in range(rng.integers(0, 5)):
             z = rng.uniform(7, 60)
@@ -318,7 +318,11 @@ def _draw_wall(
     """A hedge, a fence or a wall along the street."""
     height = rng.uniform(0.6, 2.2)
     green = rng.random() < 0.5
-    colour = _colour(rng, (0.2, 0.4), (0.3, 0.7), (0.15, 0.45)) if green else _colour(rng, (0, 1), (0, 0.3), (0.3, 0.8))
+    colour = (
+        _colour(rng, (0.2, 0.4), (0.3, 0.7), (0.15, 0.45))
+        if green
+        else _colour(rng, (0.0, 1.0), (0.0, 0.3), (0.3, 0.8))
+    )
     for a, b in reversed(list(itertools.pairwise(np.linspace(near, far, 9)))):
         xa, xb = x + street.shift(a), x + street.shift(b)
         tops = height * (rng.uniform(0.9, 1.1, 2) if green else np.ones(2))
@@ -386,7 +390,7 @@ def _draw_pole(
         sides = int(rng.choice([3, 4, 16]))
         angles = np.arange(sides) * 2 * np.pi / sides + rng.choice([np.pi / 2, np.pi / 4])
         corners = np.stack([np.cos(angles), -np.sin(angles)], axis=1) * scale
-        _fill_flat(image, top + 0.36 * corners, _hazed(_colour(rng, (0, 1), (0.6, 1), (0.6, 0.95)), z, light))
+        _fill_flat(image, top + 0.36 * corners, _hazed(_colour(rng, (0.0, 1.0), (0.6, 1.0), (0.6, 0.95)), z, light))
         _fill_flat(image, top + 0.24 * corners, _hazed(np.full(3, 235.0), z, light))
     else:
         box = np.array([[-0.15, -0.45], [0.15, -0.45], [0.15, 0.45], [-0.15, 0.45]]) * scale

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from amodal_jax.errors import DataError
 from data import segmentation
+from data.kins import layout
 from data.kins.categories import CLASS_NAMES
 from data.kins.orders import clusters_and_orders
 from data.kins.writer import KinsAnnotation, write_annotations
@@ -60,20 +61,6 @@ class Request:
                 raise DataError(f"synthetic scenes: {name} is {getattr(self, name)}, the least possible is {low}")
 
 
-class _Split(NamedTuple):
-    name: str
-    number: int
-    """the part of the seed that keeps the splits' scenes apart"""
-    folder: str
-    annotations: str
-
-
-SPLITS = (
-    _Split("train", 0, "training", "update_train_2020.json"),
-    _Split("test", 1, "testing", "update_test_2020.json"),
-)
-
-
 class _Drawn(NamedTuple):
     """One instance of a scene, encoded."""
 
@@ -107,7 +94,7 @@ def generate(
     if _found(out, request, overwrite):
         return False
     with _whole_or_nothing(out) as folder:
-        for split in SPLITS:
+        for split in layout.SPLITS:
             _write_split(folder, split, request, workers, progress)
         (folder / REQUEST_FILE).write_text(json.dumps(asdict(request)) + "\n", encoding="utf-8")
     return True
@@ -146,26 +133,31 @@ def _whole_or_nothing(out: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write_split(folder: Path, split: _Split, request: Request, workers: int, progress: bool) -> None:
-    count = {"train": request.train, "test": request.test}[split.name]
-    (folder / split.folder / "image_2").mkdir(parents=True)
+def _write_split(folder: Path, split: str, request: Request, workers: int, progress: bool) -> None:
+    count = {"train": request.train, "test": request.test}[split]
+    (folder / layout.IMAGE_FOLDERS[split]).mkdir(parents=True)
     draw = functools.partial(_write_image, folder, split, request)
     images: list[dict] = []
     annotations: list[KinsAnnotation] = []
     with _mapper(workers) as imap:
-        scenes = imap(draw, range(count))
-        for image_id, drawn in enumerate(
-            tqdm(scenes, total=count, desc=f"draw {split.name}", unit="image", disable=not progress, mininterval=1.0)
-        ):
+        scenes = tqdm(
+            imap(draw, range(count)),
+            total=count,
+            desc=f"draw {split}",
+            unit="image",
+            disable=not progress,
+            mininterval=1.0,
+        )
+        for image_id, drawn in enumerate(scenes):
             size = {"width": request.width, "height": request.height}
-            images.append({"id": image_id, "file_name": _file_name(split, image_id), **size})
+            images.append({"id": image_id, "file_name": _file_name(split, image_id).as_posix(), **size})
             for instance in drawn:
                 annotations.append(KinsAnnotation(len(annotations) + 1, image_id, *instance))
-    write_annotations(folder / split.annotations, images, annotations, CLASS_NAMES)
+    write_annotations(folder / layout.ANNOTATION_FILES["2020"][split], images, annotations, CLASS_NAMES)
 
 
-def _file_name(split: _Split, index: int) -> str:
-    return f"{split.folder}/image_2/{index:06d}.png"
+def _file_name(split: str, index: int) -> Path:
+    return layout.IMAGE_FOLDERS[split] / f"{index:06d}.png"
 
 
 @contextmanager
@@ -179,8 +171,9 @@ def _mapper(workers: int) -> Iterator:
         yield functools.partial(pool.imap, chunksize=4)
 
 
-def _write_image(folder: Path, split: _Split, request: Request, index: int) -> list[_Drawn]:
-    scene = make_scene((request.seed, split.number, index), request.width, request.height)
+def _write_image(folder: Path, split: str, request: Request, index: int) -> list[_Drawn]:
+    # The split's number is part of the seed: no test scene can be a training scene.
+    scene = make_scene((request.seed, layout.SPLITS.index(split), index), request.width, request.height)
     options = [cv2.IMWRITE_PNG_COMPRESSION, PNG_COMPRESSION]
     _, encoded = cv2.imencode(".png", cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR), options)
     # OpenCV's own writer keeps silent about a full disk.

@@ -437,8 +437,8 @@ def tram(rng: np.random.Generator) -> Model:
     spot = rng.uniform(-0.2, 0.2) * length
     # Drawn first: the camera stands lower than any roof, which hides what lies behind its edge.
     arms = [
-        _limb((spot - 0.6, 0, height), (spot + 0.5, 0, height + 0.45), 0.05, 0.05, BLACK * 2),
-        _limb((spot + 0.5, 0, height + 0.45), (spot - 0.3, 0, height + 0.9), 0.05, 0.05, BLACK * 2),
+        _limb((spot - 0.6, 0.0, height), (spot + 0.5, 0.0, height + 0.45), 0.05, 0.05, BLACK * 2),
+        _limb((spot + 0.5, 0.0, height + 0.45), (spot - 0.3, 0.0, height + 0.9), 0.05, 0.05, BLACK * 2),
         _limb((spot - 0.3, -0.8, height + 0.9), (spot - 0.3, 0.8, height + 0.9), 0.05, 0.05, BLACK * 2),
     ]
     return Model("tram", length, width, height + 0.95, (body, *arms), gloss=0.5)
@@ -467,11 +467,15 @@ def _head(x: float, height: float, rng: np.random.Generator, scale: float, hair:
     skin = SKIN[rng.integers(len(SKIN))]
     r = 0.105 * scale
     return [
-        _limb((x - 0.01, 0, height - 2.1 * r), (x, 0, height - 1.2 * r), 0.55 * r, 0.6 * r, skin * 0.85, layer),
-        Rounded(np.array([[x, 0, height - 0.9 * r, 0.9 * r], [x + 0.01, 0, height - 1.3 * r, 0.75 * r]]), skin, layer),
+        _limb((x - 0.01, 0.0, height - 2.1 * r), (x, 0.0, height - 1.2 * r), 0.55 * r, 0.6 * r, skin * 0.85, layer),
+        Rounded(
+            np.array([[x, 0.0, height - 0.9 * r, 0.9 * r], [x + 0.01, 0.0, height - 1.3 * r, 0.75 * r]]), skin, layer
+        ),
         # The hair lies to the rear: seen from behind it comes later in the order of depth and covers the head.
         Rounded(
-            np.array([[x - 0.35 * r, 0, height - 0.75 * r, 0.95 * r], [x - 0.45 * r, 0, height - 1.2 * r, 0.7 * r]]),
+            np.array(
+                [[x - 0.35 * r, 0.0, height - 0.75 * r, 0.95 * r], [x - 0.45 * r, 0.0, height - 1.2 * r, 0.7 * r]]
+            ),
             hair,
             layer,
         ),
@@ -504,16 +508,16 @@ def pedestrian(rng: np.random.Generator) -> Model:
     if rng.random() < 0.25:
         skirt = np.array(
             [
-                [0, -0.1, hip + 0.05, 0.11],
-                [0, 0.1, hip + 0.05, 0.11],
-                [0, -0.16, 0.3 * height, 0.1],
-                [0, 0.16, 0.3 * height, 0.1],
+                [0.0, -0.1, hip + 0.05, 0.11],
+                [0.0, 0.1, hip + 0.05, 0.11],
+                [0.0, -0.16, 0.3 * height, 0.1],
+                [0.0, 0.16, 0.3 * height, 0.1],
             ]
         )
         parts.append(Rounded(skirt * s, top if rng.random() < 0.5 else bottom))
     parts.append(_torso(0.0, hip, shoulder, 0.03, s * build, top))
     if rng.random() < 0.3:
-        bag = np.array([[-0.2, 0, shoulder - 0.08, 0.14 * s], [-0.2, 0, hip + 0.15, 0.14 * s]])
+        bag = np.array([[-0.2, 0.0, shoulder - 0.08, 0.14 * s], [-0.2, 0.0, hip + 0.15, 0.14 * s]])
         parts.append(Rounded(bag, _any_colour(rng)))
     parts += _head(0.03, height, rng, s, HAIR[rng.integers(len(HAIR))] if rng.random() < 0.75 else _any_colour(rng), 1)
     return Model("pedestrian", 0.6 * s, 0.55 * s, height, tuple(parts))
@@ -537,14 +541,14 @@ def cyclist(rng: np.random.Generator) -> Model:
     tubes = [
         (seat, crank),
         (crank, (ahead - 0.14, 0.0, 0.85)),
-        ((rear + 0.3, 0, 0.82), (ahead - 0.14, 0, 0.88)),
-        (crank, (rear, 0, r)),
-        ((rear + 0.3, 0, 0.82), (rear, 0, r)),
-        (bar, (ahead, 0, r)),
+        ((rear + 0.3, 0.0, 0.82), (ahead - 0.14, 0.0, 0.88)),
+        (crank, (rear, 0.0, r)),
+        ((rear + 0.3, 0.0, 0.82), (rear, 0.0, r)),
+        (bar, (ahead, 0.0, r)),
     ]
     parts += [_limb(a, b, 0.026, 0.026, frame, 1) for a, b in tubes]
     parts.append(_limb((bar[0], -0.27, 1.03), (bar[0], 0.27, 1.03), 0.025, 0.025, BLACK, 1))
-    parts.append(_limb((seat[0] - 0.1, 0, 0.95), (seat[0] + 0.12, 0, 0.96), 0.07, 0.04, BLACK, 1))
+    parts.append(_limb((seat[0] - 0.1, 0.0, 0.95), (seat[0] + 0.12, 0.0, 0.96), 0.07, 0.04, BLACK, 1))
     s, build = rng.uniform(0.9, 1.08), rng.uniform(0.9, 1.2)
     lean = rng.uniform(0.18, 0.42)
     hip = (seat[0], 1.02)
@@ -575,7 +579,9 @@ def cyclist(rng: np.random.Generator) -> Model:
     if rng.random() < 0.25:
         parts.append(
             Rounded(
-                np.array([[hip[0] - 0.08, 0, hip[1] + 0.15, 0.13], [shoulder[0] - 0.18, 0, shoulder[1] - 0.05, 0.13]]),
+                np.array(
+                    [[hip[0] - 0.08, 0.0, hip[1] + 0.15, 0.13], [shoulder[0] - 0.18, 0.0, shoulder[1] - 0.05, 0.13]]
+                ),
                 _any_colour(rng),
                 2,
             )
@@ -605,8 +611,8 @@ def _trailer(rng: np.random.Generator) -> Model:
     tail: list[Detail] = [(_rectangle(a, 0.1, a + 0.12, 0.4), TAIL_LIGHT) for a in (0.03, 0.85)]
     parts: list[Solid | Rounded] = [
         *_underbody(bed * 0.6, half, radius, ()),
-        _limb((front, 0, 0.5), (length / 2, 0, 0.48), 0.06, 0.05, BLACK * 2),
-        _limb((length / 2 - 0.2, 0, 0.5), (length / 2 - 0.2, 0, 0.06), 0.04, 0.06, BLACK * 2),
+        _limb((front, 0.0, 0.5), (length / 2, 0.0, 0.48), 0.06, 0.05, BLACK * 2),
+        _limb((length / 2 - 0.2, 0.0, 0.5), (length / 2 - 0.2, 0.0, 0.06), 0.04, 0.06, BLACK * 2),
         _box(back, front, half, 0.45, rim, colour, side=[*ribs, *wheel], strips={3: tail}, layer=1),
     ]
     height = rim

@@ -110,7 +110,7 @@ def _place_objects(rng: np.random.Generator, camera: Camera, street: Street) -> 
             if footprint[:, 1].min() < 2.0:
                 continue
             near = (other for other in placed if _could_touch(model, pose, other))
-            if any(_in_front(footprint, other.footprint) is None for other in near):
+            if any(in_front(footprint, other.footprint) is None for other in near):
                 continue
             box = outline_box(model, pose, camera)
             inside = np.clip(box, 0, (camera.width, camera.height) * 2)
@@ -176,7 +176,7 @@ def _could_touch(model: Model, pose: Pose, other: _Placed) -> bool:
     return math.hypot(pose.x - other.pose.x, pose.z - other.pose.z) < reach
 
 
-def _in_front(first: Float[np.ndarray, "4 2"], second: Float[np.ndarray, "4 2"]) -> bool | None:
+def in_front(first: Float[np.ndarray, "4 2"], second: Float[np.ndarray, "4 2"]) -> bool | None:
     """Whether the first of two rectangles on the ground is in front of the second, the camera standing at the origin.
 
     A side of one rectangle that has the other beyond it is a wall between the two, and what stands on the camera's side
@@ -198,9 +198,7 @@ def _nearest_first(placed: list[_Placed]) -> list[_Placed]:
     """Orders objects so that none is hidden by a later one; a circle (rare) is broken at the nearest middle."""
     rest = sorted(placed, key=lambda item: item.pose.z)
     ahead = {
-        id(one): {
-            id(other) for other in rest if other is not one and _in_front(one.footprint, other.footprint) is False
-        }
+        id(one): {id(other) for other in rest if other is not one and in_front(one.footprint, other.footprint) is False}
         for one in rest
     }
     ordered = []

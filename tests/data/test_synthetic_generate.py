@@ -1,0 +1,144 @@
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from amodal_jax.errors import DataError
+from data import segmentation
+from data.kins.annotations import find_annotation_files, read_annotation_file
+from data.kins.categories import CLASS_NAMES
+from data.synthetic import generate as generate_module
+from data.synthetic.generate import Request, generate
+from data.synthetic.scene import make_scene
+
+REQUEST = Request(train=5, test=2, seed=4, width=124, height=38)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    out = tmp_path_factory.mktemp("synthetic") / "scenes"
+    assert generate(out, REQUEST, progress=False)
+    return out
+
+
+def _contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_kins_reader_takes_it_without_a_problem(written):
+    files = find_annotation_files(written)
+    for split, count in (("train", REQUEST.train), ("test", REQUEST.test)):
+        annotations = read_annotation_file(files[split], written, split)
+        assert annotations.release == "2020"
+        assert annotations.problems == ()
+        assert [image.id for image in annotations.images] == list(range(count))
+        assert set(annotations.categories.values()) == set(CLASS_NAMES)
+
+
+@pytest.mark.parametrize(("split", "number"), [("train", 0), ("test", 1)])
+def test_files_hold_the_scenes(written, split, number):
+    annotations = read_annotation_file(find_annotation_files(written)[split], written, split)
+    for image in annotations.images:
+        scene = make_scene((REQUEST.seed, number, image.id), REQUEST.width, REQUEST.height)
+        np.testing.assert_array_equal(cv2.imread(str(image.path))[..., ::-1], scene.image)
+        assert len(image.annotations) == len(scene.instances)
+        for annotation, instance in zip(image.annotations, scene.instances, strict=True):
+            assert annotations.categories[annotation["category_id"]] == instance.class_name
+            np.testing.assert_array_equal(segmentation.decode(annotation["a_segm"]), instance.amodal_mask)
+            np.testing.assert_array_equal(segmentation.decode(annotation["i_segm"]), instance.visible_mask)
+
+
+def test_orders_agree_with_what_hides_what(written):
+    annotations = read_annotation_file(find_annotation_files(written)["train"], written, "train")
+    overlaps = 0
+    for image in annotations.images:
+        masks = [segmentation.decode(annotation["a_segm"]) for annotation in image.annotations]
+        seen = [segmentation.decode(annotation["i_segm"]) for annotation in image.annotations]
+        for i, one in enumerate(image.annotations):
+            touching = [j for j in range(len(masks)) if j != i and (masks[i] & masks[j]).any()]
+            assert (one["ico_id"] == 0) == (not touching)
+            for j in touching:
+                other = image.annotations[j]
+                assert one["oco_id"] == other["oco_id"]
+                # Of two that overlap, the one with the smaller order is seen in their common part, if either is.
+                hidden_one = one if one["ico_id"] > other["ico_id"] else other
+                index = i if hidden_one is one else j
+                assert not (seen[index] & masks[i] & masks[j]).any()
+                overlaps += 1
+    assert overlaps
+
+
+def test_bytes_do_not_depend_on_the_workers(written, tmp_path):
+    generate(tmp_path / "scenes", REQUEST, workers=2, progress=False)
+    assert _contents(tmp_path / "scenes") == _contents(written)
+
+
+def test_train_and_test_share_no_image(written):
+    images = [content for name, content in _contents(written).items() if name.endswith(".png")]
+    assert len(images) == REQUEST.train + REQUEST.test
+    assert len(set(images)) == len(images)
+
+
+def test_the_same_request_is_reused_and_another_refused(written, tmp_path):
+    out = tmp_path / "scenes"
+    shutil.copytree(written, out)
+    image = out / "training" / "image_2" / "000000.png"
+    before = image.stat().st_mtime_ns
+    assert not generate(out, REQUEST, progress=False)
+    assert image.stat().st_mtime_ns == before
+    other = dataclasses.replace(REQUEST, train=1, test=1, seed=5)
+    with pytest.raises(DataError, match="other synthetic scenes"):
+        generate(out, other, progress=False)
+    assert _contents(out) == _contents(written)
+    assert generate(out, other, overwrite=True, progress=False)
+    assert json.loads((out / "request.json").read_text()) == dataclasses.asdict(other)
+    assert len(list(out.rglob("*.png"))) == 2
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_folder_of_anything_else_is_never_replaced(tmp_path):
+    (tmp_path / "thesis.txt").write_text("five years of work")
+    with pytest.raises(DataError, match="holds no synthetic scenes"):
+        generate(tmp_path, REQUEST, overwrite=True, progress=False)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_a_failure_leaves_nothing_half_written(written, tmp_path, monkeypatch):
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    out = tmp_path / "scenes"
+    shutil.copytree(written, out)
+    monkeypatch.setattr(generate_module, "write_annotations", full_disk)
+    small = dataclasses.replace(REQUEST, train=1, test=1)
+    with pytest.raises(OSError, match="No space left"):
+        generate(out, small, overwrite=True, progress=False)
+    with pytest.raises(OSError, match="No space left"):
+        generate(tmp_path / "new", small, progress=False)
+    assert list(tmp_path.iterdir()) == [out]
+    assert _contents(out) == _contents(written)
+
+
+@pytest.mark.parametrize(("field", "value"), [("train", 0), ("test", 0), ("seed", -1), ("width", 10), ("height", 5)])
+def test_an_impossible_request_is_refused_by_name(tmp_path, field, value):
+    with pytest.raises(DataError, match=f"{field} is {value}"):
+        generate(tmp_path / "scenes", dataclasses.replace(REQUEST, **{field: value}), progress=False)
+    assert not (tmp_path / "scenes").exists()
+
+
+def test_the_command_line(tmp_path):
+    script = Path(__file__).parents[2] / "scripts" / "synthesise.py"
+    command = [sys.executable, str(script), "--out", str(tmp_path / "scenes"), "--train", "2", "--test", "1"]
+    size = ["--width", "124", "--height", "38"]
+    done = subprocess.run([*command, *size, "--workers", "1"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.startswith("wrote 3 images")) == (0, True)
+    refused = subprocess.run([*command, "--width", "200"], capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: ")
+    assert len(refused.stderr.splitlines()) == 1

@@ -1,0 +1,132 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.synthetic.background import sample_light
+from data.synthetic.camera import NEAR_PLANE, Camera, clip_to_near_plane, sample_camera
+from data.synthetic.objects import CLASSES
+from data.synthetic.scene import LEAST_VISIBLE_PIXELS, LEAST_VISIBLE_SHARE, in_front, make_scene
+from data.synthetic.solids import Pose, outline_box, render
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+@given(seed=seeds, width=st.integers(64, 260), height=st.integers(24, 100))
+@settings(max_examples=30, deadline=None)
+def test_masks_partition_what_the_objects_cover(seed, width, height):
+    scene = make_scene((seed,), width, height)
+    assert scene.image.shape == (height, width, 3)
+    assert scene.image.dtype == np.uint8
+    nearer = np.zeros((height, width), bool)
+    for instance in scene.instances:
+        assert instance.amodal_mask.shape == (height, width)
+        # Nearest first: what is seen of an object is exactly what none before it covers.
+        np.testing.assert_array_equal(instance.visible_mask, instance.amodal_mask & ~nearer)
+        nearer |= instance.amodal_mask
+        visible = instance.visible_mask.sum()
+        assert visible >= LEAST_VISIBLE_PIXELS
+        assert visible >= LEAST_VISIBLE_SHARE * instance.amodal_mask.sum()
+    visible = np.sum([instance.visible_mask for instance in scene.instances], axis=0)
+    np.testing.assert_array_equal(visible, nearer)
+
+
+def test_a_seed_gives_one_scene_and_another_seed_another():
+    first, again, other = make_scene((3, 0, 7), 124, 38), make_scene((3, 0, 7), 124, 38), make_scene((3, 1, 7), 124, 38)
+    np.testing.assert_array_equal(first.image, again.image)
+    assert [i.class_name for i in first.instances] == [i.class_name for i in again.instances]
+    assert (first.image != other.image).any()
+
+
+def test_scenes_hold_all_classes_and_plenty_of_occlusion():
+    instances = [instance for index in range(50) for instance in make_scene((1, index), 207, 64).instances]
+    names = [instance.class_name for instance in instances]
+    shares = {name: names.count(name) / len(names) for name in CLASSES}
+    assert set(names) == set(CLASSES)
+    assert min(shares.values()) > 0.05
+    assert max(shares, key=shares.__getitem__) == "car"
+    hidden = np.array([1 - i.visible_mask.sum() / i.amodal_mask.sum() for i in instances])
+    assert 0.3 < (hidden > 0.05).mean() < 0.7
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_the_mask_is_what_was_painted(name):
+    rng = np.random.default_rng(11)
+    for _ in range(8):
+        camera = sample_camera(rng, 414, 128)
+        model = CLASSES[name](rng)
+        assert model.class_name == name
+        pose = Pose(rng.uniform(-2, 2), rng.uniform(12, 25), rng.uniform(0, 2 * np.pi))
+        sprite = render(model, pose, camera, sample_light(rng), rng)
+        assert sprite is not None
+        opaque = sprite.opacity > 0.5
+        assert not (opaque & ~sprite.mask).any()
+        # Only a bicycle's wheels are seen through, and belong to the object all the same.
+        assert (sprite.mask & ~opaque).any() == (name == "cyclist")
+        x1, y1, x2, y2 = outline_box(model, pose, camera)
+        rows, columns = np.nonzero(sprite.mask)
+        assert x1 - 2 <= columns.min() + sprite.left
+        assert columns.max() + sprite.left <= x2 + 2
+        assert y1 - 2 <= rows.min() + sprite.top
+        assert rows.max() + sprite.top <= y2 + 2
+
+
+def test_an_object_beside_the_image_is_not_drawn():
+    rng = np.random.default_rng(0)
+    camera = sample_camera(rng, 207, 64)
+    assert render(CLASSES["car"](rng), Pose(100.0, 10.0, 0.0), camera, sample_light(rng), rng) is None
+
+
+def test_the_camera_projects_by_similar_triangles():
+    camera = Camera(width=1242, height=375, focal=700.0, centre_x=600.0, horizon=170.0, elevation=1.6)
+    points = np.array([[0.0, 1.6, 10.0], [1.0, 0.0, 10.0], [-2.0, 3.6, 20.0]])
+    np.testing.assert_allclose(camera.project(points), [[600, 170], [670, 282], [530, 100]])
+    nearer = dataclasses.replace(camera, elevation=0.0)
+    np.testing.assert_allclose(nearer.project(points[1:2]), [[670, 170]])
+
+
+@given(z=st.lists(st.floats(-20, 20), min_size=3, max_size=6))
+def test_clipping_keeps_what_lies_in_front(z):
+    angle = 2 * np.pi * np.arange(len(z)) / len(z)
+    polygon = np.stack([np.cos(angle), np.sin(angle), np.array(z)], axis=1)
+    clipped = clip_to_near_plane(polygon)
+    assert (clipped[:, 2] >= NEAR_PLANE).all() if len(clipped) else max(z) < NEAR_PLANE
+    kept = polygon[polygon[:, 2] >= NEAR_PLANE]
+    assert all((clipped == corner).all(axis=1).any() for corner in kept)
+
+
+def _entry(rectangle, direction):
+    """Distance along a ray from the origin to a convex polygon on the ground; infinite where it misses."""
+    distances = []
+    for a, b in zip(rectangle, np.roll(rectangle, -1, axis=0), strict=True):
+        system = np.stack([direction, a - b], axis=1)
+        if abs(np.linalg.det(system)) > 1e-9:
+            t, s = np.linalg.solve(system, a)
+            if t > 0 and 0 <= s <= 1:
+                distances.append(t)
+    return min(distances, default=np.inf)
+
+
+def _rectangle(rng):
+    pose = Pose(rng.uniform(-8, 8), rng.uniform(8, 30), rng.uniform(0, 2 * np.pi))
+    a, b = rng.uniform(0.3, 6.0), rng.uniform(0.3, 1.5)
+    corners = np.array([[a, -b, 0.0], [a, b, 0.0], [-a, b, 0.0], [-a, -b, 0.0]])
+    return pose.to_world(corners)[:, [0, 2]]
+
+
+@given(seed=seeds)
+@settings(max_examples=100, deadline=None)
+def test_what_is_in_front_is_met_first_by_every_ray(seed):
+    rng = np.random.default_rng(seed)
+    first, second = _rectangle(rng), _rectangle(rng)
+    answer = in_front(first, second)
+    reverse = in_front(second, first)
+    assert (answer is None) == (reverse is None)
+    for azimuth in np.linspace(-0.9, 0.9, 41):
+        direction = np.array([np.sin(azimuth), np.cos(azimuth)])
+        near, far = _entry(first, direction), _entry(second, direction)
+        if answer is not None and np.isfinite(near) and np.isfinite(far):
+            assert answer == (near < far)
+            assert reverse == (far < near)
