@@ -1,0 +1,252 @@
+"""Evaluation of a real (untrained) network on records built by the real builder."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+
+from amodal_jax.build import build_detector, initialise
+from amodal_jax.errors import ConfigError, DataError
+from amodal_jax.evaluate import detect_all, evaluate_detector, image_results, read_truth, write_results
+from amodal_jax.image_reader import read_image
+from amodal_jax.metrics import category_ids, evaluate_results, results_from_truth
+from amodal_jax.predict import Predictor
+from amodal_jax.structures import Detections
+from tests.micro import micro_config
+
+ROOT = Path(__file__).resolve().parents[1]
+DUMMY_DATA = ROOT / "data" / "kins" / "dummy_data"
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """The smallest network, evaluated on the three images of the dummy data's larger split."""
+    import tensorflow_datasets as tfds
+
+    from data.kins.kins_dataset_builder import Builder
+
+    tfds.disable_progress_bar()
+    builder = Builder(data_dir=tmp_path_factory.mktemp("datasets"))
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=DUMMY_DATA))
+    config = micro_config()
+    data = dataclasses.replace(config.data, directory=str(builder.data_path), test_split="train")
+    return dataclasses.replace(config, data=data)
+
+
+@pytest.fixture(scope="module")
+def network(config):
+    detector = build_detector(config)
+    return detector, initialise(detector, config, jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def evaluated(config, network, tmp_path_factory):
+    """The figures and files of an evaluation over all (eight) devices."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    return evaluate_detector(*network, config, folder, progress=False), folder
+
+
+def with_data(config, **changes):
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
+
+
+def test_the_truth_is_what_the_annotation_file_says(config):
+    truth = read_truth(config)
+    content = json.loads((DUMMY_DATA / "update_train_2020.json").read_text())
+    assert truth.image_sizes == {image["id"]: (image["height"], image["width"]) for image in content["images"]}
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    assert truth.categories == {key: name for key, name in names.items() if name != "rider"}
+    expected = sorted((a["image_id"], a["category_id"], a["a_area"], a["i_area"]) for a in content["annotations"])
+    areas = [coco_mask.area([one.amodal_rle, one.inmodal_rle]) for one in truth.instances]
+    found = [(one.image_id, one.category_id, *area) for one, area in zip(truth.instances, areas, strict=True)]
+    assert sorted(found) == expected
+    boxes = sorted(tuple(a["a_bbox"]) for a in content["annotations"])
+    np.testing.assert_allclose(sorted(one.box for one in truth.instances), boxes, atol=1e-4)
+    for one, (amodal, inmodal) in zip(truth.instances, areas, strict=True):
+        assert one.occlusion_ratio == pytest.approx(1 - inmodal / amodal, abs=1e-6)
+
+
+def test_the_truth_of_a_built_dataset_scores_exactly_one(config):
+    truth = read_truth(config)
+    metrics = evaluate_results(truth, results_from_truth(truth))
+    assert metrics["det/AP"] == metrics["amodal/AP"] == metrics["inmodal/AP"] == 1.0
+    assert metrics["occlusion_accuracy"] == 1.0
+    assert metrics["occlusion_matches"] == len(truth.instances) == 9
+
+
+def test_every_image_is_evaluated_once_whatever_the_devices(config, network, evaluated, monkeypatch):
+    metrics, folder = evaluated
+    assert metrics["images"] == 3
+    assert metrics["detections"] == len(json.loads((folder / "detections_amodal.json").read_text())) > 0
+    devices = jax.local_devices()[:1]
+    monkeypatch.setattr(jax, "local_devices", lambda: devices)
+    again = evaluate_detector(*network, config, None, progress=False)  # batches of two: the last is half empty
+    assert again["images"] == 3
+    assert again.keys() == metrics.keys()
+    for name, value in metrics.items():
+        assert again[name] == pytest.approx(value, abs=1e-3), name
+
+
+def test_the_files_are_what_stock_coco_reads(config, evaluated):
+    metrics, folder = evaluated
+    assert json.loads((folder / "metrics.json").read_text()) == metrics
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "detections_amodal.json",
+        "detections_inmodal.json",
+        "metrics.json",
+    ]
+    annotations = json.loads((DUMMY_DATA / "update_train_2020.json").read_text())
+    official = COCO()
+    official.dataset = {"info": {}} | annotations
+    official.createIndex()
+    truth = read_truth(config)
+    loaded = {}
+    for kind in ("amodal", "inmodal"):
+        path = folder / f"detections_{kind}.json"
+        results = official.loadRes(str(path)).dataset["annotations"]
+        assert {one["image_id"] for one in results} == set(truth.image_sizes)
+        for one in results:
+            assert tuple(one["segmentation"]["size"]) == truth.image_sizes[one["image_id"]]
+            assert 0 <= one["occluded"] <= 1
+            assert 0 <= one["score"] <= 1
+        loaded[kind] = json.loads(path.read_text())
+    # The files alone give the same figures.
+    assert evaluate_results(truth, loaded | {"det": loaded["amodal"]}) == metrics
+
+
+def test_the_detections_are_those_of_the_predictor(config, network, evaluated):
+    _, folder = evaluated
+    predictor = Predictor(config, network[1])
+    ids = category_ids(config.model.class_names)
+    files = {kind: json.loads((folder / f"detections_{kind}.json").read_text()) for kind in ("amodal", "inmodal")}
+    for image_id in range(3):
+        instances = predictor(read_image(DUMMY_DATA / "training" / "image_2" / f"{image_id:06d}.png"))
+        for kind, masks in (("amodal", instances.amodal_masks), ("inmodal", instances.inmodal_masks)):
+            expected = [one for one in files[kind] if one["image_id"] == image_id]
+            assert [one["category_id"] for one in expected] == [ids[label] for label in instances.labels]
+            x, y, width, height = np.array([one["bbox"] for one in expected]).T
+            np.testing.assert_allclose(np.stack([x, y, x + width, y + height], axis=1), instances.boxes, atol=0.01)
+            np.testing.assert_allclose([one["score"] for one in expected], instances.scores, atol=1e-5)
+            np.testing.assert_allclose([one["occluded"] for one in expected], instances.occluded, atol=1e-5)
+            decoded = np.stack([coco_mask.decode(one["segmentation"]) for one in expected]).astype(bool)
+            # A probability within rounding of one half may fall to either side.
+            assert np.mean(decoded != masks) < 1e-3
+
+
+def test_a_branch_that_is_missing_has_no_file_and_no_figures(tmp_path):
+    detections = Detections(
+        boxes=np.array([[1, 2, 11, 22], [0, 0, 0, 0]], np.float32),
+        scores=np.array([0.75, 0], np.float32),
+        labels=np.array([2, 0], np.int32),
+        valid=np.array([True, False]),
+        occluded=None,
+        amodal_masks=None,
+        inmodal_masks=np.ones((2, 28, 28), np.float32),
+    )
+    results = image_results(detections, 5, (40, 60), category_ids(micro_config().model.class_names), 0.5)
+    assert results["det"] == [{"image_id": 5, "category_id": 4, "bbox": [1.0, 2.0, 10.0, 20.0], "score": 0.75}]
+    assert results.keys() == {"det", "inmodal"}
+    # torchvision's pasting lets a full mask reach over the last row and column that the box touches.
+    assert coco_mask.area(results["inmodal"][0]["segmentation"]) == pytest.approx(200, abs=35)
+    write_results(tmp_path / "masks", results, {"det/AP": 0.5})
+    assert {path.name for path in (tmp_path / "masks").iterdir()} == {"detections_inmodal.json", "metrics.json"}
+
+    results = image_results(
+        dataclasses.replace(detections, inmodal_masks=None), 5, (40, 60), (1, 2, 3, 4, 5, 6, 7), 0.5
+    )
+    write_results(tmp_path / "boxes", results, {"det/AP": 0.5})
+    assert {path.name for path in (tmp_path / "boxes").iterdir()} == {"detections.json", "metrics.json"}
+    assert json.loads((tmp_path / "boxes" / "detections.json").read_text()) == results["det"]
+
+
+def test_a_dataset_of_other_classes_is_refused(config, network):
+    names = ("cat", "dog")
+    other = dataclasses.replace(config, model=dataclasses.replace(config.model, class_names=names))
+    with pytest.raises(ConfigError, match=r"cat, dog, but the dataset at .* has cyclist"):
+        evaluate_detector(*network, other, None, progress=False)
+
+
+def test_a_missing_dataset_or_split_is_named(config, network):
+    with pytest.raises(DataError, match="nowhere"):
+        evaluate_detector(*network, with_data(config, directory="/nowhere"), None, progress=False)
+    with pytest.raises(DataError, match="validation"):
+        evaluate_detector(*network, with_data(config, test_split="validation"), None, progress=False)
+
+
+def test_two_images_of_one_id_are_refused(config):
+    # The dummy data counts the images of both splits from 0.
+    with pytest.raises(DataError, match="two images have the id 0"):
+        read_truth(with_data(config, test_split="train+test"))
+
+
+_PROCESS = """
+import sys
+from pathlib import Path
+import jax
+jax.config.update("jax_num_cpu_devices", 1)
+address, index, config_json, folder = sys.argv[1:]
+jax.distributed.initialize(address, 2, int(index))
+from amodal_jax.build import build_detector, initialise
+from amodal_jax.config import from_json
+from amodal_jax.evaluate import evaluate_detector
+config = from_json(config_json)
+detector = build_detector(config)
+metrics = evaluate_detector(detector, initialise(detector, config, jax.random.key(0)), config, Path(folder))
+print("METRICS", sorted(metrics.items()))
+"""
+
+
+def test_two_processes_share_the_images(config, evaluated, tmp_path, unused_port):
+    from amodal_jax.config import to_json
+
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", _PROCESS, f"localhost:{unused_port}", str(index), to_json(config), str(folder)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index, folder in enumerate((tmp_path / "first", tmp_path / "second"))
+    ]
+    outputs = [process.communicate(timeout=300) for process in processes]
+    for process, (_, stderr) in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, stderr
+    first, second = (stdout.rpartition("METRICS")[2] for stdout, _ in outputs)
+    assert first == second  # both know the figures of all images
+    assert "Amodal Seg" in outputs[0][0]
+    assert "Amodal Seg" not in outputs[1][0]
+    assert not (tmp_path / "second").exists()
+    metrics, _ = evaluated
+    again = json.loads((tmp_path / "first" / "metrics.json").read_text())
+    assert again["images"] == 3
+    assert again.keys() == metrics.keys()
+    for name, value in metrics.items():
+        assert again[name] == pytest.approx(value, abs=1e-3), name
+
+
+@pytest.fixture
+def unused_port() -> int:
+    import socket
+
+    with socket.socket() as server:
+        server.bind(("localhost", 0))
+        return server.getsockname()[1]
+
+
+def test_images_are_in_the_order_of_the_records(config, network):
+    from amodal_jax.input_pipeline import test_batches as batches_of_the_test_split
+
+    counted = []
+    batches = batches_of_the_test_split(config, batch_size=8)
+    results, image_ids = detect_all(*network, config, batches, counted.append)
+    assert sorted(image_ids) == [0, 1, 2]
+    assert counted == [3]
+    assert list(dict.fromkeys(one["image_id"] for one in results["det"])) == image_ids
