@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from amodal_jax.config import Config, ConfigError, MLCConfig
 from amodal_jax.models.detector import Detector
@@ -99,7 +100,7 @@ def build_detector(config: Config, input_size: tuple[int, int] | None = None) ->
     )
 
 
-def _build_mlc(mlc: MLCConfig, channels: int, dtype: jnp.dtype) -> MultiLevelCoding | ReleasedMultiLevelCoding:
+def _build_mlc(mlc: MLCConfig, channels: int, dtype: DTypeLike) -> MultiLevelCoding | ReleasedMultiLevelCoding:
     if mlc.form == "released":
         return ReleasedMultiLevelCoding(channels, dtype=dtype)
     return MultiLevelCoding(
@@ -132,6 +133,7 @@ def initialise(detector: Detector, config: Config, key: jax.Array) -> Variables:
             valid=np.zeros((1, slots), bool),
         ),
     )
+    batch = jax.tree.map(jnp.asarray, batch)
     # Under jit the forward pass that names the parameters is dead code and costs nothing.
     initialise_all = jax.jit(lambda key: detector.init(key, batch, key[None], method="losses"))
     return initialise_all(key)

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from amodal_jax.build import build_detector, initialise
@@ -53,7 +54,7 @@ def _output_shapes(detector: Detector, config: Config, variables: dict[str, Any]
     canvas = (1, config.data.canvas_height, config.data.canvas_width, 3)
 
     def levels_and_stages(variables):
-        images, sizes = np.zeros(canvas, np.uint8), np.array([canvas[1:3]], np.int32)
+        images, sizes = jnp.zeros(canvas, jnp.uint8), jnp.array([canvas[1:3]], jnp.int32)
         levels, state = detector.apply(
             variables,
             images,

@@ -12,17 +12,19 @@ import optax
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
+from amodal_jax.structures import Array as Leaf
+
 
 @struct.dataclass
 class Mean:
     """A mean whose numerator and denominator are still apart."""
 
-    total: Float[Array, ""]
-    count: Float[Array, ""]
+    total: Leaf  # float32 scalar
+    count: Leaf  # float32 scalar
 
 
 def mean(mean_: Mean, axis_name: str | None = None) -> Float[Array, ""]:
-    """total / count, with the count summed over `axis_name` where one is given; 0 where the count is 0.
+    """Total / count, with the count summed over `axis_name` where one is given; 0 where the count is 0.
 
     Under `pmap` each device thus gets its share of the global mean: shares (and their gradients) add up by `psum`.
     """

@@ -6,12 +6,13 @@ beside them.
 """
 
 import dataclasses
+from typing import Any
 
-import jax
 import numpy as np
 from flax import struct
 
-Array = jax.Array | np.ndarray
+Array = Any
+"""jax.Array or np.ndarray, or what stands for one in a transformation (a shape, an axis), so that no check is possible."""
 
 
 @struct.dataclass

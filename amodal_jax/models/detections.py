@@ -6,11 +6,12 @@ Shape shorthand in this module: N proposals, K foreground classes, K1 = K + 1 wi
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 from amodal_jax.models.rpn import MINIMUM_SIDE
 from amodal_jax.ops import boxes as box_ops
 from amodal_jax.ops.nms import nms
+from amodal_jax.structures import Array as Leaf
 from amodal_jax.structures import Proposals
 
 CLASSES_AT_ONCE = 8  # bounds the memory of class-wise NMS, N * N booleans each
@@ -20,10 +21,10 @@ CLASSES_AT_ONCE = 8  # bounds the memory of class-wise NMS, N * N booleans each
 class SelectedBoxes:
     """The final boxes of an image, best first."""
 
-    boxes: Float[Array, "*b D 4"]  # pixels of the network's input
-    scores: Float[Array, "*b D"]
-    labels: Int[Array, "*b D"]  # 0 is the first foreground class
-    valid: Bool[Array, "*b D"]
+    boxes: Leaf  # float32 [..., D, 4], pixels of the network's input
+    scores: Leaf  # float32 [..., D]
+    labels: Leaf  # int32 [..., D], 0 is the first foreground class
+    valid: Leaf  # bool [..., D]
 
 
 def select_detections(

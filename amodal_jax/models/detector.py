@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from amodal_jax import losses as loss
 from amodal_jax.losses import Mean
@@ -125,7 +125,7 @@ class Detector(nn.Module):
         """(height, width) that images are resized to: by the rule of short and long side, shrunk to fit the canvas."""
 
         def one(size):
-            height, width = resized_size(size, self.short_side, self.long_side)
+            height, width = resized_size((size[0], size[1]), self.short_side, self.long_side)
             shrink = jnp.minimum(self.input_size[0] / height, self.input_size[1] / width)
             shrunk = jnp.floor(jnp.stack([height, width]) * shrink + 1e-3).astype(jnp.int32)
             return jnp.where(shrink < 1, jnp.maximum(shrunk, 1), jnp.stack([height, width]))
@@ -149,8 +149,8 @@ class Detector(nn.Module):
 
     # ----- features to proposals
 
-    def anchors(self, levels: tuple[Array, ...]) -> tuple[np.ndarray, ...]:
-        """The anchors [A, 4] of each level."""
+    def anchors(self, levels: tuple[Any, ...]) -> tuple[np.ndarray, ...]:
+        """The anchors [A, 4] of each level; only the shapes of `levels` [B, height, width, C] are read."""
         feature_sizes = [(level.shape[1], level.shape[2]) for level in levels]
         strides = [(self.input_size[0] // height, self.input_size[1] // width) for height, width in feature_sizes]
         return pyramid_anchors(feature_sizes, strides, self.anchor_sizes, self.aspect_ratios)
@@ -197,7 +197,7 @@ class Detector(nn.Module):
 
     # ----- training
 
-    def losses(self, batch: Batch, keys: PRNGKeyArray) -> dict[str, Mean]:
+    def losses(self, batch: Batch, keys: Key[Array, " B"]) -> dict[str, Mean]:
         """The loss terms of a batch; `keys` [B], one for each image's sampling."""
         levels = self.features(batch.images, batch.sizes)
         rpn_outputs = self.rpn_head(levels)
@@ -214,7 +214,7 @@ class Detector(nn.Module):
         levels: tuple[Array, ...],
         rpn_outputs: tuple[list[Array], list[Array]],
         batch: Batch,
-        keys: PRNGKeyArray,
+        keys: Key[Array, " B"],
     ) -> tuple[AnchorSamples, RoISamples]:
         """The anchors and regions that a step trains on."""
         anchors = self.anchors(levels)

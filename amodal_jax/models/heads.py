@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.nn import initializers
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from amodal_jax.models.layers import (
@@ -20,7 +21,6 @@ from amodal_jax.models.layers import (
     normal_0001,
     normal_001,
 )
-from amodal_jax.models.mlc import MultiLevelCoding
 
 CONVOLUTIONS = 4  # of each branch
 
@@ -32,7 +32,7 @@ class Convolutions(nn.Module):
     """Channels of each."""
     norm: Norm = "none"
     """Normalisation after each."""
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     """Type of the arithmetic."""
 
     @nn.compact
@@ -55,7 +55,7 @@ class ConvolutionBranch(nn.Module):
     """Channels of the dense layer."""
     norm: Norm = "none"
     """Normalisation after each convolution."""
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     """Type of the arithmetic."""
 
     def setup(self):
@@ -78,7 +78,7 @@ class TwoDenseBranch(nn.Module):
 
     fc_channels: int
     """Channels of both layers."""
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     """Type of the arithmetic."""
 
     def setup(self):
@@ -96,7 +96,7 @@ class BoxPredictor(nn.Module):
 
     classes: int
     """K1: foreground classes and the background."""
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     """Type of the arithmetic; the outputs are float32."""
 
     @nn.compact
@@ -109,7 +109,7 @@ class BoxPredictor(nn.Module):
 class OcclusionPredictor(nn.Module):
     """Two logits, not occluded and occluded, from the occlusion branch's hidden vector (paper section 4.1)."""
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     """Type of the arithmetic; the output is float32."""
 
     @nn.compact
@@ -124,13 +124,13 @@ class MaskHead(nn.Module):
     """Channels of the convolutions."""
     classes: int
     """K1: foreground classes and the background, whose mask nothing trains (as in torchvision)."""
-    mlc: MultiLevelCoding | None = None
+    mlc: nn.Module | None = None
     """The coding of this branch; amodal and inmodal branch have one each."""
     mlc_layer: int = 1
     """b of MLC(a, b): the convolution after which features are joined; 0 is before the first."""
     norm: Norm = "none"
     """Normalisation after each convolution."""
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     """Type of the arithmetic; the output is float32."""
 
     @nn.compact

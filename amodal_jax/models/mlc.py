@@ -8,6 +8,7 @@ from typing import Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from amodal_jax.models.layers import Conv, Deconv2x2, Deconv3x3
@@ -34,7 +35,7 @@ class MultiLevelCoding(nn.Module):
     """Part 4, where the channel-halving convolution stands among the plain ones."""
     combination_convolutions: int = 2
     """Part 4, plain 3x3 convolutions."""
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     """Type of the arithmetic."""
 
     @nn.compact
@@ -75,7 +76,7 @@ class ReleasedMultiLevelCoding(nn.Module):
 
     channels: int
     """C, of the mask feature and of the output."""
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     """Type of the arithmetic."""
 
     @nn.compact

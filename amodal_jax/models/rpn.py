@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from amodal_jax.models.layers import Conv, normal_001
@@ -27,7 +29,7 @@ class RPNHead(nn.Module):
     """Channels of the pyramid and of the hidden convolution."""
     anchors_per_cell: int
     """Aspect ratios (one size a level)."""
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     """Type of the arithmetic; the outputs are float32."""
 
     def setup(self):
@@ -51,7 +53,7 @@ class RPNHead(nn.Module):
 def select_proposals(
     logits: Sequence[Float[Array, " _"]],
     deltas: Sequence[Float[Array, "_ 4"]],
-    anchors: Sequence[Float[Array, "_ 4"]],
+    anchors: Sequence[Float[np.ndarray, "_ 4"]],
     height: Array,
     width: Array,
     *,

@@ -7,10 +7,11 @@ one image; the detector maps them over the batch. All boxes are in pixels of the
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from amodal_jax.ops.matching import match
 from amodal_jax.ops.sampling import sample_balanced
+from amodal_jax.structures import Array as Leaf
 from amodal_jax.structures import Proposals
 
 
@@ -18,20 +19,20 @@ from amodal_jax.structures import Proposals
 class AnchorSamples:
     """Anchors that the RPN's losses see."""
 
-    indices: Int[Array, "*b S"]  # into the anchors of all levels
-    truth_index: Int[Array, "*b S"]
-    positive: Bool[Array, "*b S"]
-    valid: Bool[Array, "*b S"]
+    indices: Leaf  # int32 [..., S], into the anchors of all levels
+    truth_index: Leaf  # int32 [..., S]
+    positive: Leaf  # bool [..., S]
+    valid: Leaf  # bool [..., S]
 
 
 @struct.dataclass
 class RoISamples:
     """Regions that the heads see: the positive ones in the first slots."""
 
-    boxes: Float[Array, "*b S 4"]
-    truth_index: Int[Array, "*b S"]
-    positive: Bool[Array, "*b S"]
-    valid: Bool[Array, "*b S"]
+    boxes: Leaf  # float32 [..., S, 4]
+    truth_index: Leaf  # int32 [..., S]
+    positive: Leaf  # bool [..., S]
+    valid: Leaf  # bool [..., S]
 
 
 def sample_anchors(
