@@ -1,0 +1,52 @@
+"""Trains a network, or goes on with a run: the same command again resumes exactly.
+
+python scripts/train.py CONFIG --workdir DIR [--section.field value ...]
+
+SIGTERM or Ctrl-C saves a checkpoint and ends with status 0; the same command goes on from there. On several machines,
+start one process on each with --distributed (SLURM and Open MPI are recognised) or with --coordinator, --processes and
+--process; DIR must be on a file system that all of them see.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from amodal_jax import command_line
+from amodal_jax.config import field_lines, override
+from configs import config_names, load_config
+
+
+def main() -> None:
+    """Reads the command line and trains."""
+    names = [name for name in sys.argv[1:] if name in config_names()]
+    fields = field_lines(load_config(names[0] if names else "asn_r50_fpn"))
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="overrides, with the values of CONFIG:\n  " + "\n  ".join(fields),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("config", metavar="CONFIG", help=f"one of {', '.join(config_names())}")
+    parser.add_argument("--workdir", type=Path, required=True, metavar="DIR", help="the run directory")
+    parser.add_argument("--distributed", action="store_true", help="one of several processes, found by JAX itself")
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, where JAX cannot find it")
+    parser.add_argument("--processes", type=int, metavar="N", help="their number, with --coordinator")
+    parser.add_argument("--process", type=int, metavar="I", help="which one this is, with --coordinator")
+    arguments, overrides = parser.parse_known_args()
+    config = override(load_config(arguments.config), overrides)
+
+    import jax
+
+    if arguments.distributed or arguments.coordinator:
+        jax.distributed.initialize(arguments.coordinator, arguments.processes, arguments.process)
+    from amodal_jax.train import train
+
+    train(config, arguments.workdir)
+
+
+if __name__ == "__main__":
+    command_line.run(main)
