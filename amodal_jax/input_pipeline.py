@@ -360,7 +360,7 @@ class _Records:
         for file in self._files.values():
             os.close(file)
 
-    def read(self, index: int) -> bytes:
+    def read(self, index: int | np.integer) -> bytes:
         """The serialized record with this number."""
         file, begin, length = self._places[index]
         return os.pread(file, length, begin)
