@@ -60,12 +60,8 @@ def gallery_card(number: int, picture: Picture, *, largest_image: int) -> str:
     height, width = picture.image.shape[:2]
     truth_keys, predicted_keys, colours = _match(picture.truth, picture.predicted or [])
     size = f'viewBox="0 0 {width} {height}"'
-    patterns = "".join(
-        f'<pattern id="hatch-{number}-{index}" class="hatch" data-angle="{45 if index % 2 else -45}" width="6" height="6" '
-        f'patternUnits="userSpaceOnUse" patternTransform="rotate({45 if index % 2 else -45})">'
-        f'<rect class="shade" width="6" height="6"/><rect width="2" height="6" class="c{index}"/></pattern>'
-        for index in sorted(set(colours.values()))
-    )
+    patterns = "".join(_hatch_pattern(number, colour) for colour in sorted(set(colours.values())))
+    wide = " wide" if width > 1.5 * height else ""  # enlarged, the two sides of such a picture lie above each other
     source = base64.b64encode(_jpeg(picture.image, largest_image)).decode("ascii")
     figures = [
         _figure(
@@ -87,8 +83,8 @@ def gallery_card(number: int, picture: Picture, *, largest_image: int) -> str:
             )
         )
     return (
-        f'<article class="card" id="picture-{number}"><header><h3>{html.escape(picture.name)}</h3>'
-        f'<button type="button" class="enlarge" aria-label="Enlarge {html.escape(picture.name)}">Enlarge</button></header>'
+        f'<article class="card{wide}" id="picture-{number}"><header><h3>{html.escape(picture.name)}</h3>'
+        f'<button type="button" class="enlarge">Enlarge</button></header>'
         f'<svg class="definitions" aria-hidden="true" {size}><defs>'
         f'<image id="image-{number}" width="{width}" height="{height}" href="data:image/jpeg;base64,{source}"/>'
         f'{patterns}</defs></svg><div class="pair">{"".join(figures)}</div></article>'
@@ -185,12 +181,23 @@ def _figure(
             f'transform="translate({x1} {y1})"><line class="leader"/><rect class="plate"/><rect class="bar"/>'
             f"<text>{html.escape(shown.class_name)}{score_text}{remark}</text></g>"
         )
+    count = f"{len(objects)} object{'' if len(objects) == 1 else 's'}"
     return (
-        f'<figure class="{kind}"><figcaption>{title} <span class="count">{len(objects)} object{"s" * (len(objects) != 1)}</span></figcaption>'
+        f'<figure class="{kind}"><figcaption>{title} <span class="count">{count}</span></figcaption>'
         f'<svg class="picture" {size}><use href="#image-{number}"/>'
         f'<g class="fills">{"".join(fills)}</g><g class="hidden-parts">{"".join(hidden)}</g>'
         f'<g class="boxes">{"".join(boxes)}</g><g class="outlines">{"".join(outlines)}</g>'
         f'<g class="labels">{"".join(labels)}</g></svg></figure>'
+    )
+
+
+def _hatch_pattern(number: int, colour: int) -> str:
+    """A pattern of diagonal lines; colours next to each other in the palette run in different directions."""
+    angle = 45 if colour % 2 else -45
+    return (
+        f'<pattern id="hatch-{number}-{colour}" class="hatch" data-angle="{angle}" width="6" height="6" '
+        f'patternUnits="userSpaceOnUse" patternTransform="rotate({angle})">'
+        f'<rect class="shade" width="6" height="6"/><rect width="2" height="6" class="c{colour}"/></pattern>'
     )
 
 

@@ -59,7 +59,7 @@ def line_chart(title: str, lines: dict[str, Series]) -> str:
                 f'text-anchor="middle">{_number(tick)}</text>'
             )
     legend = []
-    data = {"frame": [x_low, x_high, y_low, y_high, _LEFT, _WIDTH - _RIGHT, _TOP, _HEIGHT - _BOTTOM], "lines": []}
+    data = []
     for index, (name, line) in enumerate(points.items()):
         colour = index % len(PALETTE)
         path = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in line)
@@ -70,14 +70,15 @@ def line_chart(title: str, lines: dict[str, Series]) -> str:
                 for step, value in line
             ]
         legend.append(f'<span><i class="c{colour}"></i>{html.escape(name)}</span>')
-        data["lines"].append({"name": name, "points": [[int(step), float(f"{v:.6g}")] for step, v in line]})
+        data.append({"name": name, "points": [[int(step), float(f"{v:.6g}")] for step, v in line]})
+    frame = [x_low, x_high, _LEFT, _WIDTH - _RIGHT]
     shown_legend = f'<p class="legend">{"".join(legend)}</p>' if len(points) > 1 else ""
     return (
         f'<figure class="chart"><figcaption>{html.escape(title)}</figcaption>'
         f'<div class="plot"><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{html.escape(title)} by step">'
         f'{"".join(parts)}<line class="cursor" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}" visibility="hidden"/></svg>'
         f'<div class="readout" hidden></div></div>{shown_legend}'
-        f'<script type="application/json">{script_json(data)}</script></figure>'
+        f'<script type="application/json">{script_json({"frame": frame, "lines": data})}</script></figure>'
     )
 
 

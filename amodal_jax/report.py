@@ -147,7 +147,7 @@ def _summary(config: Config) -> str:
     rows = {
         "Backbone": f"ResNet-{model.backbone.depth} FPN, {model.backbone.norm.replace('_', ' ')}",
         "Branches": ", ".join(branches) or "boxes only",
-        "Input": f"{model.input.short_side} to {model.input.long_side} px on {model.input.height} × {model.input.width}",
+        "Input": f"short side {model.input.short_side}, long side at most {model.input.long_side} pixels",
         "Training": f"{train.steps:,} steps of {train.batch_size} images, {train.optimizer}, "
         f"learning rate {train.learning_rate:g} ({train.schedule}), seed {train.seed}",
         "Precision": model.compute_dtype,
@@ -158,7 +158,7 @@ def _summary(config: Config) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return "<td>–</td>" if value is None else f"<td>{100 * value:.1f}</td>"
+    return "<td>&ndash;</td>" if value is None else f"<td>{100 * value:.1f}</td>"
 
 
 def _table(caption: str, columns: list[str], rows: dict[str, list[float | None]]) -> str:
@@ -262,7 +262,7 @@ def _gallery(config: Config, evaluation_dir: Path, count: int) -> tuple[str, str
         note += "</p>" + _missing("The run is not evaluated yet, so that there is only the ground truth to see.")
     else:
         note += (
-            f" Of each, the {_MOST_OBJECTS} detections that score best at most. "
+            f" Of the detections in each, the best {_MOST_OBJECTS} at most. "
             "A prediction has the colour of the object that it matches.</p>"
         )
     cards = []
@@ -305,10 +305,11 @@ def _truth(record: dict[str, Any], config: Config, image_size: tuple[int, int]) 
             continue
         ratio = float(objects["occlusion_ratio"][index])
         class_name = config.model.class_names[label]
+        x1, y1, x2, y2 = map(float, objects["amodal_bbox"][index])
         found.append(
             GalleryObject(
                 class_name=class_name,
-                box=tuple(map(float, objects["amodal_bbox"][index])),
+                box=(x1, y1, x2, y2),
                 score=None,
                 remark=f"{ratio:.0%} hidden" if ratio > config.model.occlusion.threshold else "",
                 details=f"{class_name}, {ratio:.1%} hidden, annotation {int(objects['id'][index])}",
@@ -339,14 +340,14 @@ def _detections(evaluation_dir: Path, config: Config, image_ids: set[int]) -> di
         found = detections[result["image_id"]]
         if len(found) >= _MOST_OBJECTS:
             continue
-        x, y, width, height = result["bbox"]
+        x, y, width, height = map(float, result["bbox"])
         name = names.get(result["category_id"], f"category {result['category_id']}")
         occluded = result.get("occluded")
         found.append(
             GalleryObject(
                 class_name=name,
                 box=(x, y, x + width, y + height),
-                score=result["score"],
+                score=float(result["score"]),
                 remark="occluded" if occluded is not None and occluded > 0.5 else "",
                 details=f"{name}, score {result['score']:.3f}"
                 + ("" if occluded is None else f", occluded with probability {occluded:.2f}"),

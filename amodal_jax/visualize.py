@@ -275,7 +275,7 @@ def place_labels(
         away = np.abs(left + w / 2 - np.clip(left + w / 2, x1, x2)) + np.maximum(
             np.maximum(y1 - (top + line), top - y2), 0
         )
-        cost = 1e3 * on_labels + 0.5 * on_objects + away
+        cost = 1e3 * on_labels + 1.5 * on_objects + away
         best = np.argmin(cost)
         crowded |= bool(on_labels[best] > 0)
         places[i] = (int(left[best]), int(top[best]))

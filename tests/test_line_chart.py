@@ -1,0 +1,84 @@
+import html.parser
+import json
+import math
+
+import hypothesis
+import numpy as np
+from hypothesis import strategies as st
+
+from amodal_jax.line_chart import line_chart, script_json, ticks
+
+finite = st.floats(-1e6, 1e6)
+
+
+@hypothesis.given(finite, finite, st.integers(2, 8))
+def test_ticks_cover_the_range_in_round_steps(a, b, count):
+    low, high = min(a, b), max(a, b)
+    hypothesis.assume(high - low > 1e-6 * max(abs(low), abs(high), 1e-3))
+    marks = np.array(ticks(low, high, count))
+    step = marks[1] - marks[0]
+    slack = 1e-6 * step
+    assert marks[0] <= low + slack
+    assert marks[-1] >= high - slack
+    assert len(marks) <= count + 3
+    np.testing.assert_allclose(np.diff(marks), step, rtol=1e-6)
+    mantissa = step / 10 ** math.floor(math.log10(step) + 1e-6)
+    assert min(abs(mantissa - nice) for nice in (1, 2, 5)) < 1e-4
+
+
+def test_ticks_of_a_constant():
+    assert ticks(7.0, 7.0, 5)[0] <= 7 < ticks(7.0, 7.0, 5)[-1]
+    assert ticks(0.0, 0.0, 5)[-1] > 0
+
+
+class Chart(html.parser.HTMLParser):
+    """The lines of a chart as arrays of points, and its data."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.lines, self.texts, self.data, self._tag = [], [], None, ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self._tag = tag
+        if tag == "polyline":
+            points = dict(attrs)["points"].split(" ")
+            self.lines.append(np.array([[float(value) for value in point.split(",")] for point in points]))
+
+    def handle_data(self, data):
+        if self._tag == "script":
+            self.data = json.loads(data)
+        else:
+            self.texts.append(data)
+
+
+def test_points_lie_where_the_axes_say():
+    chart = Chart(line_chart("Loss", {"a": {0: 0.0, 50: 5.0, 100: 10.0}, "b": {100: 2.0, 0: 2.0}}))
+    a, b = chart.lines
+    np.testing.assert_allclose(np.diff(a, axis=0)[0], np.diff(a, axis=0)[1], atol=0.15)
+    assert a[0, 1] > a[1, 1] > a[2, 1], "up is more"
+    assert b[0, 0] == a[0, 0], "sorted by step"
+    assert b[0, 1] == b[1, 1]
+    assert {"0", "10", "40", "100", "a", "b"} <= set(chart.texts)
+
+
+def test_values_that_are_not_finite_are_left_out():
+    chart = Chart(line_chart("Loss", {"a": {1: 1.0, 2: math.nan, 3: math.inf, 4: 2.0}, "b": {1: math.nan}}))
+    assert [[step for step, _ in line["points"]] for line in chart.data["lines"]] == [[1, 4]]
+
+
+def test_long_series_are_thinned_to_means():
+    chart = Chart(line_chart("Loss", {"a": {step: float(step % 2) for step in range(10_000)}}))
+    values = np.array(chart.data["lines"][0]["points"])
+    assert len(values) == 500
+    np.testing.assert_allclose(values[:, 1], 0.5)
+
+
+def test_one_point_is_enough():
+    assert len(Chart(line_chart("Loss", {"a": {5: 1.0}})).lines[0]) == 1
+
+
+def test_json_cannot_end_its_script():
+    value = {"</script>": "<!--"}
+    assert "<" not in script_json(value)
+    assert json.loads(script_json(value)) == value
