@@ -13,6 +13,7 @@ the records' headers when a split is opened, which takes a few milliseconds for 
 import functools
 import os
 import struct
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -328,6 +329,8 @@ class _Records:
         self.features = builder.info.features
         self._name = f"{builder.data_path}, split {split}"
         self._files: dict[str, int] = {}
+        # Not at exit, when a thread may still be reading and the system closes them anyway.
+        weakref.finalize(self, _close, self._files).atexit = False
         self._places: list[tuple[int, int, int]] = []  # of each record: its file, where its bytes begin, their number
         try:
             instructions = builder.info.splits[split].file_instructions
@@ -356,10 +359,6 @@ class _Records:
     def __str__(self) -> str:
         return self._name
 
-    def __del__(self):
-        for file in self._files.values():
-            os.close(file)
-
     def read(self, index: int | np.integer) -> bytes:
         """The serialized record with this number."""
         file, begin, length = self._places[index]
@@ -386,6 +385,11 @@ class _Records:
         except tf.errors.OpError as cause:
             return DataError(f"{name} cannot be decoded; build the dataset again ({cause.message})")
         return DataError(f"{self}: {error.message}")
+
+
+def _close(files: dict[str, int]) -> None:
+    for file in files.values():
+        os.close(file)
 
 
 def _scan(path: str) -> list[tuple[int, int]]:
