@@ -202,9 +202,19 @@ def load_checkpoint(path: Path, *, kind: Kind = "last") -> tuple[Config, Variabl
         shapes = jax.eval_shape(lambda key: initialise(detector, config, key), jax.random.key(0))
         return config, _read_arrays(path, "variables", shapes, info["checksums"]["variables"]), int(path.name)
 
-    if path.name.isdigit() and (path / "info").exists():
+    if _is_checkpoint(path):
         return _first_good(path.parent, read, steps=[int(path.name)])
     return _first_good(_folder(path, kind), read)
+
+
+def run_directory(path: Path) -> Path:
+    """The run directory of what `load_checkpoint` takes."""
+    path = Path(path).expanduser().absolute()
+    return path.parents[2] if _is_checkpoint(path) else path
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return path.name.isdigit() and (path / "info").exists()
 
 
 def _folder(workdir: Path, kind: Kind) -> Path:
@@ -283,7 +293,7 @@ def _checksum(tree: Any) -> int:
     """Of all bytes of the arrays, as Orbax' format notices not every change of them."""
     value = 0
     for leaf in jax.tree.leaves(tree):
-        value = zlib.crc32(np.ascontiguousarray(leaf), value)
+        value = zlib.crc32(np.ascontiguousarray(leaf).data, value)
     return value
 
 

@@ -1,7 +1,11 @@
 """What every script shares: a failure the user can mend is one line on stderr and a non-zero exit."""
 
+import argparse
+import os
+import platform
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from amodal_jax.errors import AmodalJaxError
 
@@ -22,3 +26,32 @@ def run(main: Callable[[], int | None]) -> None:
         print("error: interrupted", file=sys.stderr)
         sys.exit(130)
     sys.exit(status or 0)
+
+
+def add_process_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments with which a script is started as one of several processes; `join_processes` obeys them."""
+    parser.add_argument("--distributed", action="store_true", help="one of several processes, found by JAX itself")
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, where JAX cannot find it")
+    parser.add_argument("--processes", type=int, metavar="N", help="their number, with --coordinator")
+    parser.add_argument("--process", type=int, metavar="I", help="which one this is, with --coordinator")
+
+
+def join_processes(arguments: argparse.Namespace) -> None:
+    """Joins the other processes, if the command line names any. Comes before anything that uses a device."""
+    import jax
+
+    if arguments.distributed or arguments.coordinator:
+        jax.distributed.initialize(arguments.coordinator, arguments.processes, arguments.process)
+
+
+def keep_compilations() -> None:
+    """Has JAX keep what it compiles, so that the next start of a script need not compile the same again.
+
+    In JAX_COMPILATION_CACHE_DIR if that is set, else in `~/.cache/amodal_jax`, apart for each machine, as what is
+    compiled for one processor need not run on another that shares the home folder.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        import jax
+
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "amodal_jax" / platform.node()
+        jax.config.update("jax_compilation_cache_dir", str(cache))

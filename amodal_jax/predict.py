@@ -6,7 +6,7 @@ Shape shorthand: H x W image, n objects.
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import jax
 import numpy as np
@@ -36,6 +36,23 @@ class Predictor:
         self.config = config
         self._variables = jax.device_put(variables)
         self._compiled: dict[tuple[int, int], Callable[..., Detections]] = {}
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path, *, kind: Literal["last", "best"] = "last") -> "Predictor":
+        """The predictor of a training run.
+
+        Args:
+          path: the run directory, or the folder of one checkpoint in it.
+          kind: of a run directory the newest checkpoint, or the one that evaluated best.
+
+        Raises:
+          CheckpointError: there is no checkpoint, none is good, or its parameters are not those of its configuration.
+        """
+        # Imported here, as Orbax is only needed for this.
+        from amodal_jax.checkpoint import load_checkpoint
+
+        config, variables, _ = load_checkpoint(Path(path), kind=kind)
+        return cls(config, variables)
 
     @overload
     def __call__(self, images: np.ndarray) -> Instances: ...

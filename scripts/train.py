@@ -32,17 +32,12 @@ def main() -> None:
     )
     parser.add_argument("config", metavar="CONFIG", help=f"one of {', '.join(config_names())}")
     parser.add_argument("--workdir", type=Path, required=True, metavar="DIR", help="the run directory")
-    parser.add_argument("--distributed", action="store_true", help="one of several processes, found by JAX itself")
-    parser.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, where JAX cannot find it")
-    parser.add_argument("--processes", type=int, metavar="N", help="their number, with --coordinator")
-    parser.add_argument("--process", type=int, metavar="I", help="which one this is, with --coordinator")
+    command_line.add_process_arguments(parser)
     arguments, overrides = parser.parse_known_args()
     config = override(load_config(arguments.config), overrides)
 
-    import jax
-
-    if arguments.distributed or arguments.coordinator:
-        jax.distributed.initialize(arguments.coordinator, arguments.processes, arguments.process)
+    command_line.keep_compilations()
+    command_line.join_processes(arguments)
     from amodal_jax.train import train
 
     train(config, arguments.workdir)
