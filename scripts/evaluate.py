@@ -2,7 +2,8 @@
 
 python scripts/evaluate.py --checkpoint DIR [--best] [--output DIR] [--data.FIELD VALUE ...]
 
-The configuration comes from the checkpoint; its data and evaluation sections can be changed here. Writes metrics.json, detections_amodal.json and detections_inmodal.json.
+The configuration comes from the checkpoint; its data and evaluation sections can be changed here. Writes metrics.json,
+detections_amodal.json and detections_inmodal.json.
 """
 
 import argparse
