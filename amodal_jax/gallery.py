@@ -15,7 +15,7 @@ from pycocotools import mask as coco_mask
 
 from amodal_jax.visualize import PALETTE, distinct_colours
 
-_OVERSAMPLING = 4  # contours follow the pixels' edges to within an eighth of a pixel
+_OVERSAMPLING = 4  # contour points to a pixel
 _TOLERANCE = 0.6  # pixels of the image that a contour may be off by, to be short
 _SMALLEST_HIDDEN = 3.0  # square pixels: under this, two masks merely disagree at their rim
 _JPEG_QUALITIES = (88, 80, 70, 55)
@@ -92,7 +92,7 @@ def gallery_card(number: int, picture: Picture, *, largest_image: int) -> str:
 
 
 def mask_path(mask: Bool[np.ndarray, "H W"], smallest: float = 0.0) -> str:
-    """The outline of a mask as an SVG path along its pixels' edges, to be filled by the even-odd rule.
+    """The outline of a mask as an SVG path, smooth to within a pixel, to be filled by the even-odd rule.
 
     Args:
       mask: of any number of parts, with holes.
@@ -101,15 +101,17 @@ def mask_path(mask: Bool[np.ndarray, "H W"], smallest: float = 0.0) -> str:
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if len(rows) == 0:
         return ""
-    crop = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.uint8)
-    fine = crop.repeat(_OVERSAMPLING, 0).repeat(_OVERSAMPLING, 1)
+    # Between pixels linearly, so that slanting edges become straight lines and not stairs.
+    crop = np.pad(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.float32), 1)
+    fine = cv2.resize(crop, None, fx=_OVERSAMPLING, fy=_OVERSAMPLING, interpolation=cv2.INTER_LINEAR)
+    fine = (fine > 0.5).astype(np.uint8)
     contours, _ = cv2.findContours(fine, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     parts = []
     for contour in contours:
         if smallest and cv2.contourArea(contour) < smallest * _OVERSAMPLING**2:
             continue
         points = cv2.approxPolyDP(contour, _TOLERANCE * _OVERSAMPLING, True)[:, 0]
-        points = (points + 0.5) / _OVERSAMPLING + [columns[0], rows[0]]
+        points = (points + 0.5) / _OVERSAMPLING + [columns[0] - 1, rows[0] - 1]
         parts.append("M" + " ".join(f"{x:.1f},{y:.1f}" for x, y in points) + "Z")
     return "".join(parts)
 

@@ -52,7 +52,7 @@ def line_chart(title: str, lines: dict[str, Series]) -> str:
             f'<text class="tick" x="{_LEFT - 7}" y="{y(tick) + 4:.1f}" text-anchor="end">{_number(tick)}</text>'
         )
     for tick in x_ticks:
-        if x_low <= tick <= x_high:
+        if x_low <= tick <= x_high and float(tick).is_integer():
             parts.append(
                 f'<line class="mark" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{_HEIGHT - _BOTTOM}" '
                 f'y2="{_HEIGHT - _BOTTOM + 4}"/><text class="tick" x="{x(tick):.1f}" y="{_HEIGHT - 10}" '

@@ -26,6 +26,7 @@ from amodal_jax.metrics import KINDS, OCCLUSION_LEVELS, SUMMARY, category_ids
 _IMAGE_BYTES = 8_000_000  # of all JPEGs together; base64 makes a third more of it
 _MOST_OBJECTS = 60  # detections of an image on the page, the best ones
 _LOSS_TERMS = ("rpn_objectness", "rpn_box", "classification", "box", "occlusion", "amodal_mask", "inmodal_mask")
+_COUNTS = ("images", "detections", "occlusion_matches")  # of an evaluation
 _PRECISION = re.compile(rf"(?:^|/)({'|'.join(KINDS)})/(AP|AP50)$")
 _FIELD = re.compile(r"\{\{(\w+)\}\}")
 
@@ -193,7 +194,11 @@ def _metrics_tables(metrics: dict[str, float] | None, config: Config) -> str:
         (
             f"{100 * metrics['occlusion_accuracy']:.1f} %",
             "occlusion accuracy"
-            + (f" over {metrics['occlusion_matches']:,.0f} matches" if "occlusion_matches" in metrics else ""),
+            + (
+                f" of {metrics['occlusion_matches']:,.0f} that match an object"
+                if "occlusion_matches" in metrics
+                else ""
+            ),
         )
         if "occlusion_accuracy" in metrics
         else None,
@@ -239,11 +244,15 @@ def _curves(series: dict[str, Series]) -> str:
             precisions[f"{KINDS[match[1]]} {match[2]}"] = {step: 100 * value for step, value in values.items()}
     if precisions:
         charts.append(line_chart("Average precision on the test split, %", precisions))
-    # Evaluations log dozens of figures by class, which stand in the table; whatever else a training logs is a curve.
+    if "occlusion_accuracy" in remaining:
+        values = remaining.pop("occlusion_accuracy")
+        percent = {step: 100 * value for step, value in values.items()}
+        charts.append(line_chart("Occlusion accuracy on the test split, %", {"occlusion accuracy": percent}))
+    # What else an evaluation logs, by class and by level, stands in the tables; what else the training logs is a curve.
     charts += [
         line_chart(name.replace("_", " ").capitalize(), {name.replace("_", " "): values})
         for name, values in remaining.items()
-        if "/" not in name and len(values) > 1
+        if "/" not in name and name not in _COUNTS and len(values) > 1
     ]
     return f'<div class="charts">{"".join(charts)}</div>'
 

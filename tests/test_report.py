@@ -46,7 +46,9 @@ def write_log(run_dir):
         {"step": 20 * n, "loss": 3.0 / n, "classification": 1.0 / n, "box": 2.0 / n, "images_per_second": 7.5}
         for n in range(1, 1001)
     ]
-    entries.append({"step": 20_000, "det/AP": 0.25, "amodal/AP": 0.125, "amodal/AP50": 0.5, "det/AP/car": 0.3})
+    entries.append(
+        {"step": 20_000, "det/AP": 0.25, "amodal/AP": 0.125, "amodal/AP50": 0.5, "det/AP/car": 0.3, "images": 5}
+    )
     (run_dir / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
 
 
@@ -321,8 +323,8 @@ def test_damaged_runs_are_refused_by_file(tmp_path, config):
 
 
 def test_command_line(tmp_path):
-    command = [sys.executable, "-m", "scripts.report", str(tmp_path)]
-    failed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    command = [sys.executable, ROOT / "scripts" / "report.py", str(tmp_path)]
+    failed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert failed.returncode == 1
     assert failed.stderr.startswith(f"error: {tmp_path}: no run directory")
     assert failed.stderr.count("\n") == 1
