@@ -1,6 +1,6 @@
 """Builds a TFDS dataset from KINS, or from any source written as KINS json.
 
-python scripts/build_dataset.py kins --manual-dir DIR [--data-dir DIR] [--annotations 2019|2020] [--strict] [--overwrite]
+python scripts/build_dataset.py kins --manual-dir DIR [--data-dir DIR] [--annotations 2019|2020] [--strict]
 
 DIR holds the images and annotations as data/kins/README.md says. A dataset that is there already is reused.
 """
@@ -10,7 +10,6 @@ import contextlib
 import io
 import json
 import os
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -23,6 +22,7 @@ from amodal_jax.errors import DataError
 
 
 def main() -> None:
+    """Builds the dataset, or finds it there, and prints what it holds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", choices=["kins"], help="kins reads everything that is written as KINS json")
     parser.add_argument("--manual-dir", type=Path, required=True, help="the folder of images and annotations")
@@ -32,7 +32,9 @@ def main() -> None:
     parser.add_argument("--annotations", choices=["2019", "2020"], help="the release to read where both are there")
     parser.add_argument("--strict", action="store_true", help="fail if anything is wrong in the annotations")
     parser.add_argument("--overwrite", action="store_true", help="build anew, replacing what is there")
-    parser.add_argument("--workers", type=int, help="processes that read masks (as many as there are processors)")
+    parser.add_argument(
+        "--workers", type=int, default=_processors(), help="processes that read masks (here %(default)s)"
+    )
     arguments = parser.parse_args()
     manual_dir, data_dir = arguments.manual_dir.expanduser(), arguments.data_dir.expanduser()
 
@@ -82,11 +84,18 @@ def main() -> None:
     _print_report(_read_report(place / REPORT_FILE))
 
 
+def _processors() -> int:
+    """How many this process may use, which a scheduler may have limited."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _read_report(path: Path) -> dict:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError):
-        raise DataError(f"{path.parent} is no whole dataset: {path.name} is missing or damaged; use --overwrite") from None
+        raise DataError(
+            f"{path.parent} is no whole dataset: {path.name} is missing or damaged; use --overwrite"
+        ) from None
 
 
 def _check_same_source(report: dict, manual_dir: Path, release: str | None, place: Path) -> None:

@@ -90,8 +90,8 @@ def read_annotation_file(path: Path, manual_dir: Path, split: str) -> Annotation
     """Reads one annotation file and finds its images.
 
     Raises:
-        DataError: the file is no json, has no annotation or image, lacks a key without which it cannot be understood, or
-            an image of it is missing.
+        DataError: the file is no json, has no annotation or image, lacks a key without which it cannot be understood,
+            or an image of it is missing.
     """
     content = _load_json(path)
     images, annotations, categories = (

@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -57,7 +56,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         release: str | None = None,
         strict: bool = False,
         show_progress: bool = False,
-        workers: int | None = None,
+        workers: int = 1,
         **builder_arguments: Any,
     ):
         """Sets what differs from a plain build.
@@ -66,13 +65,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             release: "2019" or "2020", where the files of both are there; None takes 2020.
             strict: raise a `DataError` when there is any problem in the annotations.
             show_progress: draw a progress bar for each split.
-            workers: processes that read masks; None takes as many as there are processors.
+            workers: processes that read masks, where there are images enough to be worth them.
             **builder_arguments: of `tfds.core.GeneratorBasedBuilder`.
         """
         self._release = release
         self._strict = strict
         self._show_progress = show_progress
-        self._workers = workers or len(os.sched_getaffinity(0))
+        self._workers = workers
         self._report: dict[str, Any] = {}
         super().__init__(**builder_arguments)
 

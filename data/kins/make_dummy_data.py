@@ -85,7 +85,9 @@ def _annotation_file(scenes: list[list[dict]], release: str) -> dict:
                     "ico_id": instance["order"],
                 }
             annotations.append({**common, **fields})
-    categories = [{"id": id_, "name": name, "supercategory": SUPERCATEGORIES[name]} for name, id_ in CATEGORY_IDS.items()]
+    categories = [
+        {"id": id_, "name": name, "supercategory": SUPERCATEGORIES[name]} for name, id_ in CATEGORY_IDS.items()
+    ]
     if release == "2020":
         categories.insert(2, {**RIDER, "supercategory": "Living Thing"})
     images = [

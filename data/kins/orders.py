@@ -12,9 +12,9 @@ def clusters_and_orders(amodal_masks: Sequence[Rle], depth: Sequence[float]) -> 
     """Clusters of overlapping instances and each one's order within its cluster.
 
     A cluster is a connected component of the instances whose amodal masks overlap. An instance that overlaps no other
-    has order 0. In a cluster an instance that nothing nearer overlaps has order 1, every other one has one more than the
-    highest order among the nearer instances that it overlaps: orders grow with depth along every overlap, and instances
-    of equal order never overlap.
+    has order 0. In a cluster an instance that nothing nearer overlaps has order 1, every other one has one more than
+    the highest order among the nearer instances that it overlaps: orders grow with depth along every overlap, and
+    instances of equal order never overlap.
 
     Args:
         amodal_masks: the instances of one image, N run-length codes of one size.

@@ -1,4 +1,4 @@
-"""What can be wrong with annotations without making their file useless: kinds, consequences, and how many there were."""
+"""What can be wrong with annotations without making their file useless: kinds, consequences and counts."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

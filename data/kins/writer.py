@@ -34,8 +34,8 @@ def write_annotations(
 ) -> None:
     """Writes a KINS 2020 annotation file, whole or not at all.
 
-    KINS' own classes keep KINS' category ids; any other list of classes is numbered from 1. Areas and boxes are those of
-    the masks.
+    KINS' own classes keep KINS' category ids; any other list of classes is numbered from 1. Areas and boxes are those
+    of the masks.
 
     Args:
         path: of the json file; its folder is made if need be.

@@ -1,0 +1,1 @@
+"""COCO-Amodal (COCOA), written as KINS json."""
