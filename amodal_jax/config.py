@@ -106,7 +106,7 @@ class RoIConfig:
     mask_size: int = 14  # for the mask branches; masks come out at twice that
     sampling_ratio: int = 2
     aligned: bool = False  # half-pixel correction of ROIAlign; torchvision's weights expect False, detectron2's True
-    box_weights: tuple[float, ...] = (10.0, 10.0, 5.0, 5.0)  # of the box coder
+    box_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)  # of the box coder
 
     def __post_init__(self):
         for name in ("batch_size", "box_size", "mask_size", "sampling_ratio"):

@@ -226,8 +226,8 @@ def train_step(
     keys = jax.vmap(lambda place: jax.random.fold_in(step_key, place))(places)
 
     def loss_share(params):
-        variables = state.replace(params=params).variables
-        terms = detector.apply(variables, batch, keys, method="losses")
+        variables = dataclasses.replace(state, params=params).variables
+        terms: Any = detector.apply(variables, batch, keys, method="losses")
         shares = {name: losses.mean(term, "batch") for name, term in terms.items()}
         return sum(shares.values()), shares
 
@@ -241,7 +241,8 @@ def train_step(
         "learning_rate": jnp.asarray(schedule(state.step)),
         "stop_requests": stop_requests,
     }
-    state = state.replace(
+    state = dataclasses.replace(
+        state,
         step=state.step + 1,
         params=optax.apply_updates(state.params, updates),
         optimizer_state=optimizer_state,

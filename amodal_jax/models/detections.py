@@ -50,9 +50,12 @@ def select_detections(
     boxes = box_ops.clip(boxes, height, width).transpose(1, 0, 2)  # [K, N, 4]
     sides = boxes[..., 2:] - boxes[..., :2]
     valid = proposals.valid & (scores > score_threshold) & (sides >= MINIMUM_SIDE).all(-1)
-    keep = jax.lax.map(
-        lambda candidates: nms(*candidates, nms_threshold), (boxes, scores, valid), batch_size=CLASSES_AT_ONCE
-    )
+
+    def keep_in_class(candidates: tuple[Array, Array, Array]) -> Array:
+        class_boxes, class_scores, class_valid = candidates
+        return nms(class_boxes, class_scores, class_valid, nms_threshold)
+
+    keep = jax.lax.map(keep_in_class, (boxes, scores, valid), batch_size=CLASSES_AT_ONCE)
     candidates = jnp.where(keep, scores, -jnp.inf).reshape(-1)
     count = min(max_detections, candidates.shape[0])
     top_scores, top = jax.lax.top_k(candidates, count)

@@ -364,7 +364,8 @@ class Detector(nn.Module):
         """
         levels = self.features(images, sizes)
         targets = self.target_sizes(sizes)
-        proposals = self.propose(*self.rpn_head(levels), self.anchors(levels), targets, train=False)
+        rpn_logits, rpn_deltas = self.rpn_head(levels)
+        proposals = self.propose(rpn_logits, rpn_deltas, self.anchors(levels), targets, train=False)
         batch, count = proposals.valid.shape
         hidden, _ = self.box_head(self.pool(levels, proposals.boxes, self.box_cells))
         logits, deltas = self.box_predictor(hidden)
