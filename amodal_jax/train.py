@@ -68,7 +68,7 @@ _PREFETCHED_BATCHES = 2
 class TrainState:
     """Everything that a step changes, whole on each device."""
 
-    step: Array  # int32 [], steps done
+    step: Any  # int32 [], steps done; under lowering what describes it
     params: Any
     frozen: Any  # the collection "frozen" of the variables; empty with GroupNorm
     optimizer_state: optax.OptState
