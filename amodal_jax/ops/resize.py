@@ -3,8 +3,13 @@
 Shape shorthand: H, W canvas of the image as stored; H2, W2 canvas of the network's input.
 """
 
+import functools
+
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float32, Int, Num
+
+_LONGEST_SIDE = 16384
 
 Size = tuple[Int[ArrayLike, ""], Int[ArrayLike, ""]]
 
@@ -12,15 +17,38 @@ Size = tuple[Int[ArrayLike, ""], Int[ArrayLike, ""]]
 def resized_size(size: Size, short_side: int, long_side: int) -> tuple[Int[Array, ""], Int[Array, ""]]:
     """(height, width) after scaling so that the short side becomes `short_side` but the long one at most `long_side`.
 
-    torchvision's `GeneralizedRCNNTransform`: both sides are scaled by the same factor and rounded down. The factor is
-    kept as a ratio of integers, because in float32 floor(375 * (800 / 375)) is not safely 800.
+    torchvision's `GeneralizedRCNNTransform`: both sides are multiplied in double precision by short_side / short side
+    or long_side / long side, whichever is less, and rounded down. Sides up to 16384 give its sizes to the pixel.
     """
     height, width = (jnp.asarray(side, jnp.int32) for side in size)
     shorter, longer = jnp.minimum(height, width), jnp.maximum(height, width)
     by_short = short_side * longer <= long_side * shorter
     numerator = jnp.where(by_short, short_side, long_side)
     denominator = jnp.where(by_short, shorter, longer)
-    return height * numerator // denominator, width * numerator // denominator
+    table = np.stack([_quotient_errors(long_side), _quotient_errors(short_side)])
+    error = jnp.asarray(table)[by_short.astype(int), jnp.minimum(denominator, _LONGEST_SIDE)]
+
+    # Without double precision on the device the product is taken in integers. That differs where it is a whole number:
+    # there torchvision's is one less if the error of the quotient carries the product below the midpoint between the
+    # whole number and the double before it, which lies 2 ** -53 / mantissa of the number's value below, or half of that
+    # below a power of two.
+    def scale(side):
+        product = side * numerator // denominator
+        mantissa, _ = jnp.frexp(product.astype(jnp.float32))
+        midpoint = jnp.where(mantissa == 0.5, 0.5, 0.5 / mantissa)
+        return product - ((side * numerator % denominator == 0) & (-error > midpoint))
+
+    return scale(height), scale(width)
+
+
+@functools.lru_cache
+def _quotient_errors(numerator):
+    """The relative error of the double numerator / d for each d up to _LONGEST_SIDE, in units of 2 ** -53."""
+    errors = [0.0]
+    for denominator in range(1, _LONGEST_SIDE + 1):
+        over, under = (numerator / denominator).as_integer_ratio()
+        errors.append((over * denominator - numerator * under) * 2**53 / (numerator * under))
+    return np.asarray(errors, np.float32)
 
 
 def resize_to_canvas(

@@ -1,0 +1,145 @@
+import functools
+import json
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from amodal_jax import mask_crops
+from amodal_jax.ops import masks, roi_align
+
+
+def box_of(mask):
+    y, x = np.nonzero(mask)
+    return np.array([x.min(), y.min(), x.max() + 1, y.max() + 1], np.float32)
+
+
+def real_masks(folder):
+    """The amodal masks of the COCOA samples that are at least 24 pixels wide and high."""
+    for path in sorted((folder / "cocoa").glob("*.json")):
+        annotation = json.loads(path.read_text())
+        image = cv2.imread(str(path.with_suffix(".jpg")))
+        for region in annotation["regions"]:
+            polygon = np.round(np.reshape(region["segmentation"], (-1, 2))).astype(np.int32)
+            mask = np.zeros(image.shape[:2], np.uint8)
+            cv2.fillPoly(mask, [polygon], 1)
+            if mask.any() and np.ptp(box_of(mask).reshape(2, 2), axis=0).min() >= 24:
+                yield mask.astype(bool)
+
+
+def blobs(count=30):
+    """Connected shapes of several bulges, in an image of a KITTI frame's height."""
+    rng = np.random.default_rng(0)
+    for _ in range(count):
+        side = np.exp(rng.uniform(np.log(30), np.log(300)))
+        angle = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+        radius = side / 2 * (0.75 + 0.2 * np.sin(rng.integers(2, 6) * angle + rng.uniform(0, 6)))
+        stretch = np.exp(rng.uniform(-0.5, 0.5))
+        centre = rng.uniform([150, 150], [450, 225])
+        outline = centre + np.stack([radius * np.cos(angle) * stretch, radius * np.sin(angle)], axis=1)
+        mask = np.zeros((375, 600), np.uint8)
+        cv2.fillPoly(mask, [np.round(outline).astype(np.int32)], 1)
+        yield mask.astype(bool)
+
+
+def full_resolution_target(mask, box, size=28):
+    """ROIAlign of the whole mask with a sample for every pixel, and the same threshold."""
+    ratio = int(np.ceil(max(box[2] - box[0], box[3] - box[1], 2 * size) / size))
+    pooled = roi_align.roi_align(
+        jnp.asarray(mask[..., None], jnp.float32), jnp.asarray(box[None]), size, spatial_scale=1.0, sampling_ratio=ratio
+    )
+    return np.asarray(pooled[0, ..., 0] >= 0.5)
+
+
+def overlap_with_full_resolution(all_masks):
+    """IoU of the targets from crops and from whole masks, for each mask and three RoIs about its box."""
+    rng = np.random.default_rng(1)
+    overlaps = []
+    for mask in all_masks:
+        truth = box_of(mask)
+        side = np.tile(truth[2:] - truth[:2], 2)
+        rois = np.stack([truth, *(truth + rng.uniform(-0.15, 0.15, (2, 4)) * side)]).astype(np.float32)
+        packed = mask_crops.pack_crop(mask_crops.crop_mask(mask, truth))
+        targets = masks.mask_targets(
+            jnp.asarray(packed[None]), jnp.asarray(truth[None]), jnp.asarray(rois), jnp.zeros(3, jnp.int32)
+        )
+        for roi, target in zip(rois, np.asarray(targets, bool), strict=True):
+            expected = full_resolution_target(mask, roi)
+            overlaps.append((target & expected).sum() / (target | expected).sum())
+    return np.array(overlaps)
+
+
+def test_unpack():
+    crops = np.random.default_rng(0).uniform(size=(3, 112, 112)) < 0.5
+    packed = np.packbits(crops, axis=-1)
+    np.testing.assert_array_equal(masks.unpack_crops(jnp.asarray(packed)), crops)
+
+
+def test_targets_of_random_shapes_equal_those_of_whole_masks():
+    overlaps = overlap_with_full_resolution(blobs())
+    assert overlaps.mean() >= 0.97
+    assert overlaps.min() >= 0.9
+
+
+def test_targets_of_real_masks_equal_those_of_whole_masks(sample_data):
+    overlaps = overlap_with_full_resolution(real_masks(sample_data))
+    assert len(overlaps) > 60
+    assert overlaps.mean() >= 0.97
+
+
+def packed_shape():
+    """A truth box of 56 x 112 pixels whose upper half is covered."""
+    mask = np.zeros((200, 200), bool)
+    mask[20:76, 10:66] = True
+    truth = np.array([10, 20, 66, 132], np.float32)
+    return jnp.asarray(mask_crops.pack_crop(mask_crops.crop_mask(mask, truth))), jnp.asarray(truth)
+
+
+def test_outside_the_truth_box_is_empty():
+    packed, truth = packed_shape()
+    wide = jnp.asarray([truth - jnp.asarray([56, 0, -56, 0])])
+    (target,) = masks.mask_targets(packed[None], truth[None], wide, jnp.zeros(1, jnp.int32), size=12)
+    expected = np.zeros((12, 12))
+    expected[:6, 4:8] = 1
+    np.testing.assert_array_equal(target, expected)
+
+
+def test_mirrored_with_the_image():
+    """A crop with its columns reversed and boxes flipped give the mirrored target."""
+    (mask,) = blobs(1)
+    truth = box_of(mask)
+    roi = truth + np.array([-7, 5, 12, 9], np.float32)
+    width = mask.shape[1]
+    target = functools.partial(masks.mask_targets, truth_index=jnp.zeros(1, jnp.int32))
+
+    def cut(image_mask, frame, box):
+        packed = mask_crops.pack_crop(mask_crops.crop_mask(image_mask, frame))
+        return target(jnp.asarray(packed[None]), jnp.asarray(frame[None]), jnp.asarray(box[None]))[0]
+
+    def flip(box):
+        return np.array([width - box[2], box[1], width - box[0], box[3]], np.float32)
+
+    # Bins that are covered by half almost exactly may round either way.
+    assert np.mean(cut(mask, truth, roi)[:, ::-1] != cut(mask[:, ::-1].copy(), flip(truth), flip(roi))) < 0.005
+
+
+@pytest.mark.parametrize("box", [[0, 0, 0, 0], [30, 30, 30, 60], [500, 500, 600, 600]])
+def test_degenerate_boxes_give_finite_targets(box):
+    packed, truth = packed_shape()
+    boxes = jnp.asarray([box], jnp.float32)
+    index = jnp.zeros(1, jnp.int32)
+    assert np.isfinite(masks.mask_targets(packed[None], truth[None], boxes, index)).all()
+    no_truth = masks.mask_targets(packed[None], jnp.zeros((1, 4)), jnp.asarray([[5.0, 5, 60, 60]]), index)
+    assert (no_truth == 0).all()
+
+
+def test_truth_index_and_vmap():
+    packed, truth = packed_shape()
+    crops = jnp.stack([jnp.zeros_like(packed), packed])
+    truths = jnp.stack([truth, truth])
+    boxes = jnp.stack([truth, truth])
+    indices = jnp.asarray([[0, 1], [1, 0]])
+    targets = jax.vmap(lambda index: masks.mask_targets(crops, truths, boxes, index))(indices)
+    np.testing.assert_allclose(targets.mean(axis=(2, 3)), [[0, 0.5], [0.5, 0]])

@@ -1,0 +1,64 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amodal_jax.ops import sampling
+
+COUNT = 40
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.sampled_from("pn-"), min_size=COUNT, max_size=COUNT),
+    st.integers(0, 2**31 - 1),
+    st.sampled_from([(8, 0.25), (8, 0.5), (30, 0.1), (64, 0.25), (40, 1.0), (5, 0.0)]),
+)
+def test_counts_of_torchvision(kinds, seed, shape):
+    size, fraction = shape
+    positive, negative = np.array(kinds) == "p", np.array(kinds) == "n"
+    samples = sampling.sample_balanced(
+        jax.random.key(seed), jnp.asarray(positive), jnp.asarray(negative), size=size, positive_fraction=fraction
+    )
+    indices, is_positive, valid = (np.asarray(each) for each in (samples.indices, samples.positive, samples.valid))
+    positives = min(positive.sum(), int(size * fraction))
+    negatives = min(negative.sum(), size - positives)
+    assert indices.shape == (size,)
+    assert is_positive.sum() == positives
+    assert is_positive[:positives].all()
+    assert valid.sum() == positives + negatives
+    assert valid[: positives + negatives].all()
+    assert positive[indices[is_positive]].all()
+    assert negative[indices[valid & ~is_positive]].all()
+    assert len(set(indices[valid])) == valid.sum(), "drawn twice"
+
+
+def test_uniform():
+    """Of 10 positives and 30 negatives, 2 and 6 are drawn: everyone with probability one fifth."""
+    positive = jnp.arange(COUNT) < 10
+    keys = jax.random.split(jax.random.key(0), 4000)
+    samples = jax.vmap(lambda key: sampling.sample_balanced(key, positive, ~positive, size=8, positive_fraction=0.25))(
+        keys
+    )
+    share = np.bincount(np.asarray(samples.indices).ravel(), minlength=COUNT) / len(keys)
+    # Five standard deviations of a binomial share.
+    np.testing.assert_allclose(share, 0.2, atol=5 * np.sqrt(0.2 * 0.8 / len(keys)))
+
+
+def test_same_key_same_draw():
+    positive = jnp.arange(COUNT) % 3 == 0
+
+    def draw(seed):
+        key = jax.random.key(seed)
+        return sampling.sample_balanced(key, positive, ~positive, size=16, positive_fraction=0.5).indices
+
+    np.testing.assert_array_equal(draw(1), draw(1))
+    assert (draw(1) != draw(2)).any()
+
+
+def test_no_candidates():
+    none = jnp.zeros(0, bool)
+    samples = sampling.sample_balanced(jax.random.key(0), none, none, size=4, positive_fraction=0.5)
+    assert samples.indices.shape == (4,)
+    assert not samples.valid.any()
