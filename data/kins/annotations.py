@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amodal_jax.errors import DataError
-from data.kins.categories import CLASS_NAMES, RIDER
+from data.kins.categories import CLASS_NAMES, RIDER_ID, RIDER_NAME
 from data.kins.layout import ANNOTATION_FILES, IMAGE_FOLDERS, INSTRUCTIONS, SPLITS
 from data.kins.problems import REPEATED_ID, UNKNOWN_CATEGORY, UNKNOWN_IMAGE, Problem
 
@@ -153,9 +153,9 @@ def class_names(files: dict[str, AnnotationFile]) -> tuple[str, ...]:
         for annotation in image.annotations
     }
     for categories in listed.values():
-        of_kins = set(categories.values()) <= {*CLASS_NAMES, RIDER["name"]}
-        if of_kins and categories.get(RIDER["id"]) == RIDER["name"] and RIDER["id"] not in used:
-            del categories[RIDER["id"]]
+        of_kins = set(categories.values()) <= {*CLASS_NAMES, RIDER_NAME}
+        if of_kins and categories.get(RIDER_ID) == RIDER_NAME and RIDER_ID not in used:
+            del categories[RIDER_ID]
     (first, expected), *others = listed.items()
     for split, categories in others:
         if categories != expected:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from data import segmentation
-from data.kins.categories import CATEGORY_IDS, RIDER, SUPERCATEGORIES
+from data.kins.categories import CATEGORY_IDS, RIDER_ID, RIDER_NAME, SUPERCATEGORIES
 from data.kins.layout import ANNOTATION_FILES, IMAGE_FOLDERS, SPLITS
 
 FOLDER = Path(__file__).parent / "dummy_data"
@@ -89,7 +89,7 @@ def _annotation_file(scenes: list[list[dict]], release: str) -> dict:
         {"id": id_, "name": name, "supercategory": SUPERCATEGORIES[name]} for name, id_ in CATEGORY_IDS.items()
     ]
     if release == "2020":
-        categories.insert(2, {**RIDER, "supercategory": "Living Thing"})
+        categories.insert(2, {"name": RIDER_NAME, "id": RIDER_ID, "supercategory": "Living Thing"})
     images = [
         {"id": index, "file_name": f"{index:06d}.png", "width": WIDTH, "height": HEIGHT} for index in range(len(scenes))
     ]

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from amodal_jax.errors import DataError
 from data import segmentation
@@ -61,7 +62,7 @@ def write_annotations(
                 f"{path}: annotation {annotation.id} is of image {annotation.image_id} and class "
                 f"{annotation.class_name!r}, of which one is not listed"
             )
-        record = {
+        record: dict[str, Any] = {
             "id": annotation.id,
             "image_id": annotation.image_id,
             "category_id": category_ids[annotation.class_name],
