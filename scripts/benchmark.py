@@ -1,0 +1,122 @@
+"""Measures speed or memory, prints a table and writes a json with the machine, the versions and every repetition.
+
+python scripts/benchmark.py WHAT [--config NAME] [--json FILE] [options] [--section.field value ...]
+
+WHAT is one of
+  pipeline       from PNG records to batches, beside decoding alone
+  training-step  the training loop's step, data on the device
+  inference      image to boxes and masks
+  evaluation     of 500 images: truth, network, mask output, COCOeval, all
+  roi-align, nms, mask-output   these operations alone
+  predict        a new process: loading, first image, next images and what they compile
+  compile        tracing and compilation of the training step and of inference
+  memory         of the training step and of inference
+
+Beside torchvision, in turn with ours, with the python of an environment that has it:
+  python scripts/benchmark.py inference --config torchvision_mask_rcnn --beside-torchvision --torch-python PYTHON
+"""
+
+import argparse
+import datetime
+import importlib
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from amodal_jax import command_line
+from amodal_jax.atomic_file import write_atomically
+from amodal_jax.config import override
+from amodal_jax.errors import ConfigError
+from benchmarks.options import Options
+from configs import config_names, load_config
+
+WHAT = (
+    "pipeline",
+    "training-step",
+    "inference",
+    "evaluation",
+    "roi-align",
+    "nms",
+    "mask-output",
+    "predict",
+    "compile",
+    "memory",
+)
+BESIDE_TORCHVISION = ("training-step", "inference")
+
+
+def main() -> None:
+    """Reads the command line, measures, reports."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("what", metavar="WHAT", choices=WHAT)
+    parser.add_argument(
+        "--config", default="mask_rcnn_r50_fpn", metavar="NAME", help=f"%(default)s, or of {', '.join(config_names())}"
+    )
+    parser.add_argument("--height", type=int, default=384, help="of the image that the network sees (%(default)s)")
+    parser.add_argument("--width", type=int, default=1248, help="likewise (%(default)s)")
+    parser.add_argument("--batch-size", type=int, help="images a step, all devices together (one a device)")
+    parser.add_argument("--repeats", type=int, default=7, help="timed repetitions (%(default)s)")
+    parser.add_argument("--images", type=int, help="of pipeline (64) and evaluation (500)")
+    parser.add_argument("--image-folder", type=Path, help="PNG files for pipeline, evaluation and predict")
+    parser.add_argument("--checkpoint", type=Path, help="the network for evaluation and predict, else a random one")
+    parser.add_argument(
+        "--beside-torchvision", action="store_true", help="training-step and inference: in turn with it"
+    )
+    parser.add_argument("--torch-python", metavar="PYTHON", help="of an environment with torchvision")
+    parser.add_argument("--torch-setup", metavar="MODULE", help="to import there first, found by its PYTHONPATH")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where the result goes")
+    arguments, overrides = parser.parse_known_args()
+    if arguments.beside_torchvision != bool(arguments.torch_python):
+        raise ConfigError("--beside-torchvision and --torch-python PYTHON go together")
+    if arguments.beside_torchvision and arguments.what not in BESIDE_TORCHVISION:
+        raise ConfigError(f"--beside-torchvision is for {' and '.join(BESIDE_TORCHVISION)}")
+    config = override(load_config(arguments.config), overrides)
+    started = datetime.datetime.now(datetime.UTC)
+
+    import jax
+
+    from benchmarks.machine import describe_machine, describe_versions
+
+    command_line.keep_compilations()
+    measurement = importlib.import_module(f"benchmarks.{arguments.what.replace('-', '_')}")
+    machine = describe_machine()
+    report = measurement.measure(
+        Options(
+            config=config,
+            height=arguments.height,
+            width=arguments.width,
+            batch_size=arguments.batch_size or (8 if arguments.what == "pipeline" else jax.local_device_count()),
+            repeats=arguments.repeats,
+            images=arguments.images or (64 if arguments.what == "pipeline" else 500),
+            image_folder=arguments.image_folder,
+            checkpoint=arguments.checkpoint,
+            torch_python=arguments.torch_python,
+            torch_setup=arguments.torch_setup,
+        )
+    )
+    versions = describe_versions()
+    print(f"{arguments.what}, {arguments.config}, {started:%Y-%m-%d}")
+    print(f"{machine['cores']} cores of {machine['processor']}; JAX on {', '.join(machine['devices'])}")
+    print(", ".join(f"{name} {version}" for name, version in versions.items()))
+    print(report.table(), flush=True)
+    if arguments.json:
+        result = {
+            "what": arguments.what,
+            "command": shlex.join(["python", "scripts/benchmark.py", *sys.argv[1:]]),
+            "date": started.isoformat(timespec="seconds"),
+            "machine": machine,
+            "versions": versions,
+            **report.to_json(),
+        }
+        write_atomically(arguments.json, json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    command_line.run(main)
