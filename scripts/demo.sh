@@ -108,9 +108,10 @@ script predict --checkpoint "$run" "$dir/unseen/testing/image_2" --out "$dir/pre
 say "8/8 write the report"
 script report "$run"
 
-ap50="$(value "$run/metrics.json" amodal/AP50)"
+metrics="$run/evaluation/metrics.json"
+ap50="$(value "$metrics" amodal/AP50)"
 say "done"
-echo "metrics:     $run/metrics.json"
+echo "metrics:     $metrics"
 echo "predictions: $dir/predictions"
 echo "report:      $run/report.html"
 "$python" -c 'import sys; sys.exit(not float(sys.argv[1]) >= float(sys.argv[2]))' "$ap50" "$required_ap50" ||
