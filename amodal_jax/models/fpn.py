@@ -5,6 +5,7 @@ Shape shorthand in this module: B images, H x W a finer level's size, h x w a co
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from amodal_jax.models.layers import Conv, Norm, kaiming_uniform, make_norm
@@ -17,7 +18,7 @@ class FPN(nn.Module):
     """Channels of every level."""
     norm: Norm = "none"
     """Normalisation after each convolution."""
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     """Type of the arithmetic."""
 
     @nn.compact
@@ -43,7 +44,7 @@ class FPN(nn.Module):
 def upsample_nearest(inputs: Float[Array, "B h w C"], size: tuple[int, int]) -> Float[Array, "B H W C"]:
     """Nearest-neighbour resize to `size` (H, W), each twice the input's or one less, as stages of stride 2 have it.
 
-    There, repeating pixels and cutting the rest off is torch's floor(i * h / H); unlike a gather its gradient needs no scatter.
+    There, repeating pixels and cutting the rest off is torch's floor(i * h / H), and its gradient needs no scatter.
     """
     batch, height, width, channels = inputs.shape
     repeated = jnp.broadcast_to(inputs[:, :, None, :, None], (batch, height, 2, width, 2, channels))

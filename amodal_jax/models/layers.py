@@ -12,17 +12,18 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.nn import initializers
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from amodal_jax.ops.convolution import conv2d
 
 Norm = Literal["frozen_batch_norm", "group_norm", "none"]
 
-# Weights of the convolutions, by the names of the initialisations in the detection literature. Kernels are [..., in, out].
+# Initialisers of kernels [..., in, out], named as in the detection literature.
 msra_normal = initializers.variance_scaling(2.0, "fan_out", "normal")
-"""He et al.'s normal initialisation over the fan-out, which Caffe2 calls MSRAFill: for convolutions followed by a ReLU."""
+"""Normal with variance 2 / fan-out (He et al.), Caffe2's MSRAFill: for convolutions followed by a ReLU."""
 kaiming_uniform = initializers.variance_scaling(1.0, "fan_in", "uniform")
-"""Uniform with variance 1 / fan-in, torch's kaiming_uniform_(a=1) and Caffe2's XavierFill: for FPN and hidden dense layers."""
+"""Uniform with variance 1 / fan-in, torch's kaiming_uniform_(a=1), Caffe2's XavierFill: for FPN and dense layers."""
 normal_001 = initializers.normal(0.01)
 """Normal with deviation 0.01: for RPN and for class scores."""
 normal_0001 = initializers.normal(0.001)
@@ -42,7 +43,7 @@ class Conv(nn.Module):
     """Zeros added to each border; half the kernel size, rounded down, when None."""
     use_bias: bool = True
     """Whether a bias is added."""
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     """Type of the arithmetic and of the output."""
     kernel_init: initializers.Initializer = msra_normal
     """Initialiser of the kernel; the bias starts at zero."""
@@ -69,7 +70,7 @@ class Deconv2x2(nn.Module):
     """Output channels."""
     use_bias: bool = True
     """Whether a bias is added."""
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     """Type of the arithmetic and of the output."""
     kernel_init: initializers.Initializer = msra_normal
     """Initialiser of the kernel; the bias starts at zero."""
@@ -97,7 +98,7 @@ class Deconv3x3(nn.Module):
     """Output channels."""
     use_bias: bool = True
     """Whether a bias is added."""
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     """Type of the arithmetic and of the output."""
     kernel_init: initializers.Initializer = msra_normal
     """Initialiser of the kernel; the bias starts at zero."""
@@ -125,8 +126,8 @@ class FrozenBatchNorm(nn.Module):
 
     epsilon: float = 1e-5
     """Added to the variance."""
-    dtype: jnp.dtype = jnp.float32
-    """Type of the output; the multiplier and the offset are computed in float32."""
+    dtype: DTypeLike = jnp.float32
+    """Type of the output; the arithmetic is in float32, which costs nothing where it is fused."""
 
     @nn.compact
     def __call__(self, inputs: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
@@ -137,7 +138,7 @@ class FrozenBatchNorm(nn.Module):
         var = self.variable("frozen", "var", jnp.ones, shape, jnp.float32).value
         multiplier = jax.lax.stop_gradient(scale * jax.lax.rsqrt(var + self.epsilon))
         offset = jax.lax.stop_gradient(bias - mean * multiplier)
-        return inputs * multiplier.astype(self.dtype) + offset.astype(self.dtype)
+        return (inputs.astype(jnp.float32) * multiplier + offset).astype(self.dtype)
 
 
 class GroupNorm(nn.Module):
@@ -151,7 +152,7 @@ class GroupNorm(nn.Module):
     """Groups where the channels allow for so many."""
     epsilon: float = 1e-5
     """Added to the variance."""
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     """Type of the output; statistics are computed in float32."""
 
     @nn.compact
@@ -169,7 +170,7 @@ class GroupNorm(nn.Module):
         return outputs.astype(self.dtype)
 
 
-def make_norm(norm: Norm, dtype: jnp.dtype, name: str) -> Callable[[Array], Array]:
+def make_norm(norm: Norm, dtype: DTypeLike, name: str) -> Callable[[Array], Array]:
     """The normalisation called `norm`, as a submodule called `name`; for "none" the identity."""
     match norm:
         case "frozen_batch_norm":

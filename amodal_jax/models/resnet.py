@@ -8,6 +8,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from amodal_jax.models.layers import Conv, Norm, make_norm
@@ -24,7 +25,7 @@ class BasicBlock(nn.Module):
     """Stride of the first convolution and of the shortcut."""
     norm: Norm
     """Normalisation after each convolution."""
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     """Type of the arithmetic."""
 
     @nn.compact
@@ -48,7 +49,7 @@ class Bottleneck(nn.Module):
     """Normalisation after each convolution."""
     stride_in_1x1: bool = False
     """Whether the first 1x1 convolution takes the stride, as in MSRA's weights, rather than the 3x3 one."""
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     """Type of the arithmetic."""
 
     @nn.compact
@@ -65,7 +66,7 @@ class Bottleneck(nn.Module):
 
 
 def shortcut(
-    inputs: Float[Array, "B H W C"], features: int, stride: int, norm: Norm, dtype: jnp.dtype
+    inputs: Float[Array, "B H W C"], features: int, stride: int, norm: Norm, dtype: DTypeLike
 ) -> Float[Array, "B h w O"]:
     """The block's input, projected by downsample_conv and downsample_norm where its shape is not the output's."""
     if stride == 1 and inputs.shape[-1] == features:
@@ -87,7 +88,7 @@ class ResNet(nn.Module):
     """Whether bottlenecks take their stride in the first 1x1 convolution, as MSRA's weights do."""
     frozen_stages: int = 0
     """Parts that get no gradient: 1 the stem, 2 the stem and layer1, and so on."""
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     """Type of the arithmetic."""
 
     @nn.compact
@@ -110,6 +111,7 @@ class ResNet(nn.Module):
                     x = BasicBlock(width, stride, self.norm, self.dtype, name=name)(x)
                 else:
                     x = Bottleneck(width, stride, self.norm, self.stride_in_1x1, self.dtype, name=name)(x)
+                x = jax.lax.optimization_barrier(x)
             if self.frozen_stages >= stage + 1:
                 x = jax.lax.stop_gradient(x)
             outputs.append(x)

@@ -1,0 +1,134 @@
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from amodal_jax.models import layers
+from amodal_jax.models.layers import Conv, Deconv2x2, Deconv3x3, FrozenBatchNorm, GroupNorm, make_norm
+
+
+@pytest.fixture(scope="module")
+def golden():
+    """The arrays written by scripts/regenerate_golden_models.py."""
+    return np.load(Path(__file__).resolve().parents[1] / "golden" / "models" / "layers.npz")
+
+
+def test_conv_shapes_and_parameters():
+    inputs = jnp.ones((2, 9, 12, 3))
+    for size, stride, padding, shape in [
+        (1, 2, None, (5, 6)),
+        (3, 1, None, (9, 12)),
+        (3, 1, 0, (7, 10)),
+        (7, 2, 3, (5, 6)),
+    ]:
+        outputs, variables = jax.eval_shape(Conv(8, size, stride, padding).init_with_output, jax.random.key(0), inputs)
+        assert outputs.shape == (2, *shape, 8)
+        assert jax.tree.map(jnp.shape, variables["params"]) == {"kernel": (size, size, 3, 8), "bias": (8,)}
+    assert set(Conv(8, 3, use_bias=False).init(jax.random.key(0), inputs)["params"]) == {"kernel"}
+
+
+@pytest.mark.parametrize("module", [Conv(4, 3), Deconv2x2(4), Deconv3x3(4), GroupNorm(), FrozenBatchNorm()], ids=repr)
+def test_computes_in_its_type_over_float32_values(module):
+    module = module.clone(dtype=jnp.bfloat16)
+    outputs, variables = module.init_with_output(jax.random.key(0), jnp.ones((1, 4, 4, 8)))
+    assert outputs.dtype == jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "to_kernel"),
+    [
+        (Deconv2x2(4), "deconv2x2", lambda weight: weight.transpose(2, 3, 0, 1)),
+        (Deconv3x3(4), "deconv3x3", lambda weight: weight[:, :, ::-1, ::-1].transpose(2, 3, 0, 1)),
+    ],
+)
+def test_deconvolutions_are_torchs(golden, module, name, to_kernel):
+    kernel = jnp.asarray(to_kernel(golden[f"{name}_weight"]))
+    variables = {"params": {"kernel": kernel, "bias": jnp.asarray(golden[f"{name}_bias"])}}
+    outputs = module.apply(variables, jnp.asarray(golden["inputs"]))
+    np.testing.assert_allclose(outputs, golden[f"{name}_outputs"], rtol=1e-5, atol=1e-5)
+
+
+def test_frozen_batch_norm():
+    inputs = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 4, 5)), jnp.float32)
+    values = {"scale": 0.5, "bias": -1.0, "mean": 2.0, "var": 4.0}
+    frozen = {name: jnp.full(5, value) for name, value in values.items()}
+    outputs = FrozenBatchNorm().apply({"frozen": frozen}, inputs)
+    np.testing.assert_allclose(outputs, (inputs - 2) / np.sqrt(4 + 1e-5) * 0.5 - 1, rtol=1e-5, atol=1e-6)
+    variables = FrozenBatchNorm().init(jax.random.key(0), inputs)
+    assert set(variables) == {"frozen"}
+    np.testing.assert_allclose(FrozenBatchNorm().apply(variables, inputs), inputs, rtol=1e-5)
+
+
+def test_group_norm_is_torchs(golden):
+    variables = {"params": {"scale": golden["norm_scale"], "bias": golden["norm_bias"]}}
+    outputs = GroupNorm().apply(variables, jnp.asarray(golden["inputs"] * 3 + 5))
+    np.testing.assert_allclose(outputs, golden["norm_outputs"], rtol=1e-4, atol=1e-5)
+
+
+def test_group_norm_gradient():
+    """Against the difference quotient in the direction of a random change."""
+    rng = np.random.default_rng(0)
+    inputs, change, cotangent = jnp.asarray(rng.normal(size=(3, 2, 4, 5, 8)), jnp.float32)
+    variables = GroupNorm().init(jax.random.key(0), inputs)
+
+    def loss(step):
+        return (GroupNorm(max_groups=2).apply(variables, inputs + step * change) * cotangent).sum()
+
+    quotient = (loss(1e-2) - loss(-1e-2)) / 2e-2
+    np.testing.assert_allclose(jax.grad(loss)(0.0), quotient, rtol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups"), [(256, 32), (64, 32), (32, 16), (48, 16), (24, 8), (16, 8), (10, 2), (2, 1), (1, 1)]
+)
+def test_group_norm_groups(channels, groups):
+    """Each group's values have mean 0, and no smaller set of channels' need to."""
+    inputs = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 7, channels)), jnp.float32)
+    outputs, _ = GroupNorm().init_with_output(jax.random.key(0), inputs)
+    mean = outputs.reshape(2, 42, groups, channels // groups).mean((1, 3))
+    np.testing.assert_allclose(mean, 0, atol=1e-5)
+    if groups < channels:
+        assert np.abs(outputs.mean((1, 2))).max() > 1e-3
+
+
+def test_group_norm_far_from_zero():
+    """A mean that is large beside the deviation must not swallow the deviation."""
+    noise = np.random.default_rng(0).normal(size=(1, 16, 16, 4)).astype(np.float32)
+    outputs, _ = GroupNorm(max_groups=2).init_with_output(jax.random.key(0), jnp.asarray(noise + 1000))
+    expected, _ = GroupNorm(max_groups=2).init_with_output(jax.random.key(0), jnp.asarray(noise))
+    np.testing.assert_allclose(outputs, expected, atol=1e-3)
+
+
+def test_make_norm():
+    class Two(nn.Module):
+        norm: layers.Norm
+
+        @nn.compact
+        def __call__(self, x):
+            return make_norm(self.norm, jnp.float32, "bn1")(x)
+
+    inputs = jnp.ones((1, 2, 2, 4))
+    assert set(Two("frozen_batch_norm").init(jax.random.key(0), inputs)["frozen"]) == {"bn1"}
+    assert set(Two("group_norm").init(jax.random.key(0), inputs)["params"]) == {"bn1"}
+    outputs, variables = Two("none").init_with_output(jax.random.key(0), inputs)
+    assert variables == {}
+    np.testing.assert_array_equal(outputs, inputs)
+
+
+@pytest.mark.parametrize(
+    ("initializer", "deviation", "bound"),
+    [
+        (layers.msra_normal, np.sqrt(2 / (9 * 128)), np.inf),
+        (layers.kaiming_uniform, np.sqrt(1 / (9 * 64)), np.sqrt(3 / (9 * 64))),
+        (layers.normal_001, 0.01, np.inf),
+        (layers.normal_0001, 0.001, np.inf),
+    ],
+)
+def test_initialisers(initializer, deviation, bound):
+    kernel = initializer(jax.random.key(0), (3, 3, 64, 128), jnp.float32)
+    assert float(kernel.std()) == pytest.approx(deviation, rel=0.02)
+    assert float(jnp.abs(kernel).max()) <= bound
