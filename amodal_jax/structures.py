@@ -12,7 +12,7 @@ import numpy as np
 from flax import struct
 
 Array = Any
-"""jax.Array or np.ndarray, or what stands for one in a transformation (a shape, an axis), so that no check is possible."""
+"""jax.Array, np.ndarray, or what stands for one under tracing (a shape, an axis), so that no check is possible."""
 
 
 @struct.dataclass

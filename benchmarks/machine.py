@@ -4,11 +4,12 @@ import importlib.metadata
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-cpu", "opencv-python", "pycocotools")
 
 
-def describe_machine() -> dict[str, object]:
+def describe_machine() -> dict[str, Any]:
     """Processor, cores that this process may use, memory, and JAX' devices."""
     import jax
 

@@ -8,6 +8,7 @@ Every case is drawn from a fixed seed, so that running it again changes nothing 
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -184,7 +185,7 @@ def main():
     """Writes one file per operation."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for seed, make in enumerate([boxes, anchors, matching, nms, roi_align, resize, mask_output]):
-        arrays = {
+        arrays: dict[str, Any] = {
             name: np.asarray(getattr(value, "detach", lambda value=value: value)())
             for name, value in make(np.random.default_rng(seed)).items()
         }

@@ -32,7 +32,9 @@ class FPN(nn.Module):
                 self.channels, 1, use_bias=use_bias, dtype=self.dtype, kernel_init=kaiming_uniform, name=f"inner{level}"
             )(stages[level - 1])
             lateral = make_norm(self.norm, self.dtype, f"inner{level}_norm")(lateral)
-            merged = lateral if merged is None else lateral + upsample_nearest(merged, lateral.shape[1:3])
+            merged = (
+                lateral if merged is None else lateral + upsample_nearest(merged, (lateral.shape[1], lateral.shape[2]))
+            )
             output = Conv(
                 self.channels, 3, use_bias=use_bias, dtype=self.dtype, kernel_init=kaiming_uniform, name=f"layer{level}"
             )(merged)
