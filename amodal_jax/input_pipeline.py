@@ -35,6 +35,8 @@ _CROP_SHAPE = (112, 14)
 _LENGTH = struct.Struct("<Q")
 _HEADER_BYTES = 12
 _FOOTER_BYTES = 4
+# The second where TensorFlow fails to make a message of the bytes it could not parse.
+_TF_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
 _SKIP_IMAGE = {"image": tfds.decode.SkipDecoding()}
 # The byte with the bits of its index in reverse order: a packed row is mirrored by this and a reversal of its bytes.
 _MIRRORED_BYTES = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, ::-1], axis=1)[:, 0]
@@ -223,7 +225,7 @@ def _batches(records, config, positions, example, batch_size, flip_seed) -> Iter
             fields = next(iterator)
         except StopIteration:
             return
-        except tf.errors.OpError as error:
+        except _TF_ERRORS as error:
             raise records.explain(error) from error
         _check(fields, records, data)
         yield Batch(
@@ -374,7 +376,7 @@ class _Records:
         dataset = tf.data.Dataset.range(len(self)).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
         return dataset.as_numpy_iterator()
 
-    def explain(self, error: tf.errors.OpError) -> DataError:
+    def explain(self, error: Exception) -> DataError:
         """Finds the first record that cannot be decoded, which tf.data's errors do not name."""
         name = f"{self}: record 0"
         try:
@@ -382,9 +384,9 @@ class _Records:
                 name = f"{self}: image {record['image/id']} ({record['image/filename'].decode()})"
                 tf.io.decode_image(record["image"], channels=3, expand_animations=False)
                 name = f"{self}: record {index}"
-        except tf.errors.OpError as cause:
-            return DataError(f"{name} cannot be decoded; build the dataset again ({cause.message})")
-        return DataError(f"{self}: {error.message}")
+        except _TF_ERRORS as cause:
+            return DataError(f"{name} cannot be decoded; build the dataset again ({_first_line(cause)})")
+        return DataError(f"{self}: {_first_line(error)}")
 
 
 def _close(files: dict[str, int]) -> None:
@@ -405,3 +407,7 @@ def _scan(path: str) -> list[tuple[int, int]]:
             if end <= size:
                 places.append((begin, length))
     return places
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

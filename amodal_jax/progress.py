@@ -4,7 +4,6 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from typing import TextIO
 
 
 class ProgressLine:
@@ -18,13 +17,12 @@ class ProgressLine:
         last_step: int,
         batch_size: int,
         *,
-        stream: TextIO | None = None,
         log_seconds: float = 15.0,
         clock: Callable[[], float] = time.monotonic,
     ):
         self._last_step = last_step
         self._batch_size = batch_size
-        self._stream = sys.stderr if stream is None else stream
+        self._stream = sys.stderr
         self._terminal = self._stream.isatty()
         self._interval = 0.2 if self._terminal else log_seconds
         self._clock = clock

@@ -28,3 +28,11 @@ def sample_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no sample data at {folder}; name its folder in AMODAL_JAX_SAMPLE_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory) -> Path:
+    """A TFDS dataset of `tests.tiny_scenes`, written and built as users do."""
+    from tests.tiny_scenes import build_tiny_dataset
+
+    return build_tiny_dataset(tmp_path_factory.mktemp("tiny"))

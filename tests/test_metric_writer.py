@@ -1,0 +1,32 @@
+import json
+import struct
+
+from amodal_jax.metric_writer import MetricWriter
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_lines_and_events_are_written(tmp_path):
+    writer = MetricWriter(tmp_path, 0)
+    writer.write(2, {"loss": 1.5, "det/AP": 0.25})
+    assert lines(tmp_path) == [{"step": 2, "loss": 1.5, "det/AP": 0.25}]  # before it is closed: others read along
+    writer.close()
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    content = events.read_bytes()
+    assert b"loss" in content
+    assert struct.pack("<f", 1.5) in content
+
+
+def test_going_on_takes_back_what_came_after_the_checkpoint(tmp_path):
+    first = MetricWriter(tmp_path, 0)
+    for step in range(1, 6):
+        first.write(step, {"loss": float(step)})
+    first.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "lo')  # where the machine died
+    second = MetricWriter(tmp_path, 3)
+    second.write(4, {"loss": 40.0})
+    second.close()
+    assert [line["loss"] for line in lines(tmp_path)] == [1.0, 2.0, 3.0, 40.0]
