@@ -28,7 +28,7 @@ def mask_targets(
 
     Args:
       packed_crops: masks in the frames of `truth_boxes`.
-      truth_boxes: amodal boxes, xyxy, any unit as long as `boxes` have the same.
+      truth_boxes: amodal boxes, xyxy, any unit as long as `boxes` have the same. One without area has an empty mask.
       boxes: RoIs; what of them lies outside their truth box is empty.
       truth_index: the ground truth of each RoI.
       size: bins along each side of the target.
@@ -44,10 +44,11 @@ def mask_targets(
 def _coverage(low, high, truth_low, truth_high, size):
     """The share of each of `size` bins of [low, high] in each cell of [truth_low, truth_high]: [N, size, 112]."""
     cell = (truth_high - truth_low) / CROP_SIZE
-    cell = jnp.where(cell > 0, cell, 1)
+    has_extent = cell > 0
+    cell = jnp.where(has_extent, cell, 1)
     bin_width = jnp.maximum((high - low) / size / cell, 1e-6)
     start = ((low - truth_low) / cell)[:, None] + jnp.arange(size) * bin_width[:, None]
     end = start + bin_width[:, None]
     cells = jnp.arange(CROP_SIZE, dtype=jnp.float32)
     overlap = jnp.minimum(end[..., None], cells + 1) - jnp.maximum(start[..., None], cells)
-    return jnp.maximum(overlap, 0) / bin_width[:, None, None]
+    return jnp.where(has_extent[:, None, None], jnp.maximum(overlap, 0) / bin_width[:, None, None], 0)
