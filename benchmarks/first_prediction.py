@@ -25,7 +25,7 @@ def main() -> None:
     command_line.keep_compilations()
     compiled = 0
 
-    def count(event: str, _: float, **__: object) -> None:
+    def count(event: str, duration_secs: float, **_: str | int) -> None:
         nonlocal compiled
         compiled += event == "/jax/core/compile/backend_compile_duration"
 

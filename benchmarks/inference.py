@@ -4,7 +4,7 @@ import numpy as np
 
 from amodal_jax.predict import Predictor
 from benchmarks.beside_torchvision import ratio_facts, torchvision_beside
-from benchmarks.measurement import Report, interleave
+from benchmarks.measurement import Report, Work, interleave
 from benchmarks.network import (
     Inference,
     draw_examples,
@@ -30,7 +30,7 @@ def measure(options: Options) -> Report:
             "network": (lambda: network.call(compiled), "network"),
             "network and pasted masks": (lambda: predictor(images) and None, "whole"),
         }
-        functions = {}
+        functions: dict[str, Work] = {}
         for name, (function, command) in pairs.items():
             functions[name] = function
             if torchvision:

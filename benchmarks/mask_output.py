@@ -4,7 +4,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from amodal_jax.mask_output import encode_masks, paste_mask
-from benchmarks.measurement import Report, interleave
+from benchmarks.measurement import Report, Work, interleave
 from benchmarks.options import Options
 from benchmarks.roi_align import random_boxes
 
@@ -29,7 +29,7 @@ def measure(options: Options) -> Report:
         for probability, box in zip(probabilities, boxes, strict=True):
             coco_mask.encode(np.asfortranarray(paste_mask(probability, box, size).view(np.uint8)))
 
-    functions = {
+    functions: dict[str, Work] = {
         "to run lengths": lambda: encode_masks(probabilities, boxes, size) and None,
         "to pixels": paste,
         "to pixels, then to run lengths by pycocotools": encode_whole,

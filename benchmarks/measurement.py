@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+Work = Callable[[], Any]
+"""Called to be timed. What runs elsewhere returns its own (seconds, processor seconds), else None."""
+
 
 @dataclasses.dataclass
 class Measurement:
@@ -70,7 +73,7 @@ def clock() -> tuple[float, float]:
 
 
 def interleave(
-    functions: dict[str, Callable[[], tuple[float, float] | None]],
+    functions: dict[str, Work],
     repeats: int,
     *,
     warm_up: int = 1,
@@ -80,7 +83,7 @@ def interleave(
     """Times functions in turn, one repetition of each after the other, so that a busy machine slows all of them alike.
 
     Args:
-      functions: by name. A function that runs elsewhere returns its own (seconds, processor seconds).
+      functions: by name.
       repeats: timed calls of each.
       warm_up: calls of each before those, which compile and fill caches.
       count: units of work in a call.

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from amodal_jax.ops.nms import nms
-from benchmarks.measurement import Report, interleave
+from benchmarks.measurement import Report, Work, interleave
 from benchmarks.options import Options
 from benchmarks.roi_align import random_boxes, wait
 
@@ -17,7 +17,8 @@ def measure(options: Options) -> Report:
     """Times both with as many boxes as training and inference have."""
     model, evaluation = options.config.model, options.config.evaluation
     rng = np.random.default_rng(0)
-    functions, kept = {}, {}
+    functions: dict[str, Work] = {}
+    kept = {}
     for name, groups, count, threshold in (
         ("proposals in training", LEVELS, model.rpn.pre_nms_train, model.rpn.nms_threshold),
         ("proposals in inference", LEVELS, model.rpn.pre_nms_test, model.rpn.nms_threshold),

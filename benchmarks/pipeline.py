@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from amodal_jax.input_pipeline import training_batches
 from benchmarks.machine import cores
-from benchmarks.measurement import Report, interleave
+from benchmarks.measurement import Report, Work, interleave
 from benchmarks.options import Options
 from benchmarks.records import build_records
 
@@ -40,7 +40,7 @@ def measure(options: Options) -> Report:
             for _ in range(steps * options.batch_size):
                 next(decoded)
 
-        functions = {"pipeline": run_pipeline, "decoding alone": decode}
+        functions: dict[str, Work] = {"pipeline": run_pipeline, "decoding alone": decode}
         # What autotuning settles on takes a pass or two to be found.
         measurements = interleave(functions, options.repeats, warm_up=2, count=steps * options.batch_size, unit="image")
     pipeline, alone = measurements

@@ -9,7 +9,7 @@ import numpy as np
 
 from amodal_jax.models.detector import ROI_STRIDES
 from amodal_jax.ops.roi_align import multilevel_roi_align
-from benchmarks.measurement import Report, interleave
+from benchmarks.measurement import Report, Work, interleave
 from benchmarks.options import Options
 
 
@@ -22,7 +22,7 @@ def measure(options: Options) -> Report:
         jnp.asarray(rng.standard_normal((options.height // stride, options.width // stride, model.fpn_channels)), dtype)
         for stride in ROI_STRIDES
     )
-    functions = {}
+    functions: dict[str, Work] = {}
     regions = {
         model.roi.box_size: model.roi.batch_size,
         model.roi.mask_size: int(model.roi.batch_size * model.roi.positive_fraction),

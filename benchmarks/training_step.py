@@ -4,7 +4,7 @@ import math
 
 from amodal_jax.errors import TrainingError
 from benchmarks.beside_torchvision import ratio_facts, torchvision_beside
-from benchmarks.measurement import Report, interleave
+from benchmarks.measurement import Report, Work, interleave
 from benchmarks.network import TrainingStep, draw_examples, floating_point_operations, speed_facts
 from benchmarks.options import Options
 
@@ -17,7 +17,7 @@ def measure(options: Options) -> Report:
     compiled = lowered.compile()
     flops = floating_point_operations(lowered)
     with torchvision_beside(options, examples) as torchvision:
-        functions = {"training step": lambda: step.call(compiled)}
+        functions: dict[str, Work] = {"training step": lambda: step.call(compiled)}
         if torchvision:
             functions["torchvision's training step"] = lambda: torchvision.run("train")
         report = Report(
