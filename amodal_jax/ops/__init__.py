@@ -1,4 +1,4 @@
-"""Pure functions of arrays, without parameters, one operation per module."""
+"""Pure functions of arrays: static shapes, no parameters, one operation per file."""
 
 from amodal_jax.ops import anchors, boxes, convolution, masks, matching, nms, resize, roi_align, sampling
 

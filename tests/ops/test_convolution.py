@@ -9,14 +9,14 @@ from amodal_jax.ops.convolution import conv2d
 
 CASES = [
     # batch, height, width, input channels, output channels, kernel size, stride, padding
-    (2, 9, 11, 16, 24, 1, 1, 0),
-    (2, 9, 12, 16, 8, 1, 2, 0),
-    (2, 8, 11, 32, 16, 3, 1, 1),
-    (1, 9, 12, 16, 16, 3, 2, 1),
+    (2, 9, 11, 64, 24, 1, 1, 0),
+    (2, 9, 12, 64, 8, 1, 2, 0),
+    (2, 8, 11, 64, 16, 3, 1, 1),
+    (1, 9, 12, 64, 16, 3, 2, 1),
     (2, 8, 13, 24, 8, 3, 2, 1),
-    (2, 7, 7, 16, 8, 3, 1, 0),
+    (2, 7, 7, 64, 8, 3, 1, 0),
     (1, 17, 22, 3, 16, 7, 2, 3),
-    (1, 6, 5, 16, 4, 5, 1, 4),
+    (1, 6, 5, 64, 4, 5, 1, 4),
     (1, 40, 64, 32, 32, 3, 1, 1),
 ]
 
@@ -53,8 +53,8 @@ def test_values_and_gradients_are_those_of_lax(case):
 def test_kernel_gradient_sums_exactly():
     """Over many pixels the sum stays within float32's rounding of the exact one, which XLA's own gradient does not."""
     rng = np.random.default_rng(1)
-    inputs, cotangent = rng.normal(size=(2, 1, 96, 320, 16)).astype(np.float32)
-    _, vjp = jax.vjp(lambda k: conv2d(jnp.asarray(inputs), k, 1, 0), jnp.zeros((1, 1, 16, 16)))
+    inputs, cotangent = rng.normal(size=(2, 1, 96, 320, 64)).astype(np.float32)
+    _, vjp = jax.vjp(lambda k: conv2d(jnp.asarray(inputs), k, 1, 0), jnp.zeros((1, 1, 64, 64)))
     exact = np.einsum("bhwi,bhwo->io", inputs.astype(np.float64), cotangent.astype(np.float64))
     assert np.abs(vjp(jnp.asarray(cotangent))[0][0, 0] - exact).max() < 1e-5 * np.abs(exact).max()
 
@@ -68,8 +68,8 @@ def test_bfloat16_keeps_its_type():
 
 def test_under_vmap_and_pmap():
     rng = np.random.default_rng(2)
-    inputs = jnp.asarray(rng.normal(size=(2, 1, 8, 9, 16)), jnp.float32)
-    kernel = jnp.asarray(rng.normal(size=(3, 3, 16, 8)), jnp.float32)
+    inputs = jnp.asarray(rng.normal(size=(2, 1, 8, 9, 64)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(3, 3, 64, 8)), jnp.float32)
 
     def gradient(x):
         return jax.grad(lambda k: jnp.square(conv2d(x, k, 2, 1)).sum())(kernel)
