@@ -42,6 +42,8 @@ def main() -> None:
     command_line.keep_compilations()
     command_line.join_processes(arguments)
     # Imported here, so that --help and a mistyped argument do without JAX.
+    import jax
+
     from amodal_jax.build import build_detector
     from amodal_jax.checkpoint import load_checkpoint, run_directory
     from amodal_jax.evaluate import evaluate_detector
@@ -49,9 +51,12 @@ def main() -> None:
     config, variables, step = load_checkpoint(arguments.checkpoint, kind="best" if arguments.best else "last")
     config = override(config, overrides)
     output = arguments.output or run_directory(arguments.checkpoint) / "evaluation"
-    print(f"checkpoint of step {step}, {config.data.directory}, split {config.data.test_split}", flush=True)
+    first = jax.process_index() == 0
+    if first:
+        print(f"checkpoint of step {step}, {config.data.directory}, split {config.data.test_split}", flush=True)
     evaluate_detector(build_detector(config), variables, config, output)
-    print(f"written to {output}")
+    if first:
+        print(f"written to {output}")
 
 
 if __name__ == "__main__":

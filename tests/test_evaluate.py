@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from amodal_jax.build import build_detector, initialise
+from amodal_jax.checkpoint import Checkpoint, CheckpointWriter
 from amodal_jax.errors import ConfigError, DataError
 from amodal_jax.evaluate import detect_all, evaluate_detector, image_results, read_truth, write_results
 from amodal_jax.image_reader import read_image
@@ -186,59 +189,63 @@ def test_two_images_of_one_id_are_refused(config):
         read_truth(with_data(config, test_split="train+test"))
 
 
-_PROCESS = """
-import sys
-from pathlib import Path
-import jax
-jax.config.update("jax_num_cpu_devices", 1)
-address, index, config_json, folder = sys.argv[1:]
-jax.distributed.initialize(address, 2, int(index))
-from amodal_jax.build import build_detector, initialise
-from amodal_jax.config import from_json
-from amodal_jax.evaluate import evaluate_detector
-config = from_json(config_json)
-detector = build_detector(config)
-metrics = evaluate_detector(detector, initialise(detector, config, jax.random.key(0)), config, Path(folder))
-print("METRICS", sorted(metrics.items()))
-"""
+@pytest.fixture(scope="module")
+def run(config, network, tmp_path_factory) -> Path:
+    """A run directory with a checkpoint of the network, of step 7."""
+    workdir = tmp_path_factory.mktemp("run")
+    everywhere = NamedSharding(Mesh(np.array(jax.devices()), "batch"), PartitionSpec())
+    variables, optimizer_state = jax.device_put((network[1], {"count": np.zeros(1, np.float32)}), everywhere)
+    writer = CheckpointWriter(workdir, "last", config)
+    writer.save(Checkpoint(step=7, variables=variables, optimizer_state=optimizer_state, position=None))
+    writer.close()
+    return workdir
 
 
-def test_two_processes_share_the_images(config, evaluated, tmp_path, unused_port):
-    from amodal_jax.config import to_json
+def start_script(*arguments) -> subprocess.Popen:
+    command = [sys.executable, str(ROOT / "scripts" / "evaluate.py"), *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
+
+def test_a_checkpoint_is_all_that_the_script_needs_and_processes_share_the_images(run, evaluated):
+    with socket.socket() as server:
+        server.bind(("localhost", 0))
+        port = server.getsockname()[1]
     processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", _PROCESS, f"localhost:{unused_port}", str(index), to_json(config), str(folder)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for index, folder in enumerate((tmp_path / "first", tmp_path / "second"))
+        start_script("--checkpoint", run, "--coordinator", f"localhost:{port}", "--processes", 2, "--process", index)
+        for index in range(2)
     ]
-    outputs = [process.communicate(timeout=300) for process in processes]
+    outputs = [process.communicate(timeout=600) for process in processes]
     for process, (_, stderr) in zip(processes, outputs, strict=True):
         assert process.returncode == 0, stderr
-    first, second = (stdout.rpartition("METRICS")[2] for stdout, _ in outputs)
-    assert first == second  # both know the figures of all images
+    assert "checkpoint of step 7" in outputs[0][0]
     assert "Amodal Seg" in outputs[0][0]
-    assert "Amodal Seg" not in outputs[1][0]
-    assert not (tmp_path / "second").exists()
-    metrics, _ = evaluated
-    again = json.loads((tmp_path / "first" / "metrics.json").read_text())
+    assert outputs[1][0] == ""
+    metrics, folder = evaluated
+    again = json.loads((run / "evaluation" / "metrics.json").read_text())
     assert again["images"] == 3
     assert again.keys() == metrics.keys()
     for name, value in metrics.items():
         assert again[name] == pytest.approx(value, abs=1e-3), name
+    for name in ("detections_amodal.json", "detections_inmodal.json"):
+        one, other = (json.loads((path / name).read_text()) for path in (run / "evaluation", folder))
+        assert [result["image_id"] for result in one] == [result["image_id"] for result in other]
 
 
-@pytest.fixture
-def unused_port() -> int:
-    import socket
-
-    with socket.socket() as server:
-        server.bind(("localhost", 0))
-        return server.getsockname()[1]
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model.fpn-channels", "3"], "--model.fpn-channels cannot be set"),
+        (["--data.directry", "/nowhere"], "did you mean directory"),
+    ],
+)
+def test_what_the_script_cannot_use_is_one_line(run, arguments, message):
+    process = start_script("--checkpoint", run, *arguments)
+    _, stderr = process.communicate(timeout=600)
+    assert process.returncode == 1
+    errors = [line for line in stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert "Traceback" not in stderr
 
 
 def test_images_are_in_the_order_of_the_records(config, network):

@@ -9,6 +9,7 @@ import cv2
 import jax
 import numpy as np
 import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from pycocotools import mask as coco_mask
 
 from amodal_jax.build import build_detector, initialise
@@ -34,10 +35,12 @@ def predictor() -> Predictor:
 def run(predictor, tmp_path_factory) -> Path:
     """A run directory whose last and best checkpoint differ."""
     workdir = tmp_path_factory.mktemp("run")
+    everywhere = NamedSharding(Mesh(np.array(jax.devices()), "batch"), PartitionSpec())
     for kind, step, factor in (("last", 8, 1.0), ("best", 4, 0.5)):
         writer = CheckpointWriter(workdir, kind, predictor.config)
-        variables = jax.tree.map(lambda x, factor=factor: x * factor, predictor._variables)
-        writer.save(Checkpoint(step=step, variables=variables, optimizer_state={"count": np.zeros(1)}, position=None))
+        variables = jax.tree.map(lambda x, factor=factor: np.asarray(x) * np.float32(factor), predictor._variables)
+        variables, optimizer_state = jax.device_put((variables, {"count": np.zeros(1, np.float32)}), everywhere)
+        writer.save(Checkpoint(step=step, variables=variables, optimizer_state=optimizer_state, position=None))
         writer.close()
     return workdir
 
