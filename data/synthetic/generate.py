@@ -31,7 +31,7 @@ from data.kins.writer import KinsAnnotation, write_annotations
 from data.segmentation import Rle
 from data.synthetic.scene import make_scene
 
-REVISION = 1
+REVISION = 2
 """Raised whenever the same seed gives other scenes than before, so that nobody reuses the old ones."""
 LEAST_WIDTH, LEAST_HEIGHT = 64, 24
 PNG_COMPRESSION = 1

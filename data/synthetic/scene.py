@@ -21,11 +21,11 @@ from data.synthetic.solids import Light, Model, Pose, Sprite, outline_box, rende
 
 FREQUENCY = {"cyclist": 0.11, "pedestrian": 0.13, "car": 0.34, "tram": 0.09, "truck": 0.1, "van": 0.11, "misc": 0.12}
 """Share of each class among the objects that are placed; cars lead, as in KINS, but no class is rare."""
-FARTHEST = {"cyclist": 26.0, "pedestrian": 26.0, "car": 28.0, "tram": 45.0, "truck": 45.0, "van": 38.0, "misc": 24.0}
+FARTHEST = {"cyclist": 18.0, "pedestrian": 18.0, "car": 22.0, "tram": 36.0, "truck": 36.0, "van": 28.0, "misc": 18.0}
 NEAREST = {"cyclist": 5.0, "pedestrian": 4.5, "car": 6.0, "tram": 14.0, "truck": 11.0, "van": 8.0, "misc": 6.0}
 """Depth in metres of the object's middle."""
-FEWEST, MOST = 5, 13
-LEAST_VISIBLE_SHARE = 0.08
+FEWEST, MOST = 3, 9
+LEAST_VISIBLE_SHARE = 0.2
 LEAST_VISIBLE_PIXELS = 12
 LEAST_INSIDE = 0.3
 """Share of an object's box that has to lie inside the image."""
