@@ -17,6 +17,9 @@ def run(main: Callable[[], int | None]) -> None:
     `error: ...` and exits with 1; an interrupt exits with 130. Anything else is a defect of the package, and keeps its
     traceback.
     """
+    # TensorFlow, which scripts import in `main` and only to read data, announces itself on every start without these.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     try:
         status = main()
     except (AmodalJaxError, OSError) as error:

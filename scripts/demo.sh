@@ -46,7 +46,6 @@ say() { printf '\n== %s  [%d:%02d]\n' "$*" $((SECONDS / 60)) $((SECONDS % 60)); 
 
 say "1/8 set up the environment"
 bash "$root/scripts/setup.sh"
-export TF_CPP_MIN_LOG_LEVEL="${TF_CPP_MIN_LOG_LEVEL:-3}"
 export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$root/.cache/jax}"
 python="$root/.venv/bin/python"
 script() { "$python" "$root/scripts/$1.py" "${@:2}"; }

@@ -1,11 +1,9 @@
 """Writes one html page about a run: its metrics, its loss curves, and predictions beside the ground truth."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
