@@ -84,17 +84,11 @@ def test_the_truth_of_a_built_dataset_scores_exactly_one(config):
     assert metrics["occlusion_matches"] == len(truth.instances) == 9
 
 
-def test_every_image_is_evaluated_once_whatever_the_devices(config, network, evaluated, monkeypatch):
+def test_every_image_is_evaluated_once(evaluated):
+    # Eight devices for three images; two processes of a device each, further down, give the same.
     metrics, folder = evaluated
     assert metrics["images"] == 3
     assert metrics["detections"] == len(json.loads((folder / "detections_amodal.json").read_text())) > 0
-    devices = jax.local_devices()[:1]
-    monkeypatch.setattr(jax, "local_devices", lambda: devices)
-    again = evaluate_detector(*network, config, None, progress=False)  # batches of two: the last is half empty
-    assert again["images"] == 3
-    assert again.keys() == metrics.keys()
-    for name, value in metrics.items():
-        assert again[name] == pytest.approx(value, abs=1e-3), name
 
 
 def test_the_files_are_what_stock_coco_reads(config, evaluated):
@@ -218,8 +212,9 @@ def test_a_checkpoint_is_all_that_the_script_needs_and_processes_share_the_image
     for process, (_, stderr) in zip(processes, outputs, strict=True):
         assert process.returncode == 0, stderr
     assert "checkpoint of step 7" in outputs[0][0]
-    assert "Amodal Seg" in outputs[0][0]
-    assert outputs[1][0] == ""
+    for part in ("checkpoint of", "Amodal Seg", "written to"):
+        assert part in outputs[0][0]
+        assert part not in outputs[1][0]
     metrics, folder = evaluated
     again = json.loads((run / "evaluation" / "metrics.json").read_text())
     assert again["images"] == 3
@@ -249,10 +244,10 @@ def test_what_the_script_cannot_use_is_one_line(run, arguments, message):
 
 
 def test_images_are_in_the_order_of_the_records(config, network):
-    from amodal_jax.input_pipeline import test_batches as batches_of_the_test_split
+    from amodal_jax.input_pipeline import evaluation_batches
 
     counted = []
-    batches = batches_of_the_test_split(config, batch_size=8)
+    batches = evaluation_batches(config, batch_size=8)
     results, image_ids = detect_all(*network, config, batches, counted.append)
     assert sorted(image_ids) == [0, 1, 2]
     assert counted == [3]
