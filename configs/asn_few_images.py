@@ -33,7 +33,6 @@ def get_config() -> Config:
             canvas_height=640,
             canvas_width=640,
             max_instances=40,
-            shuffle_buffer=8,
             flip=False,
         ),
         train=TrainConfig(
