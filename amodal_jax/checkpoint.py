@@ -58,14 +58,14 @@ class CheckpointWriter:
     def __init__(self, workdir: Path, kind: Kind, config: Config):
         self._folder = _folder(workdir, kind)
         self._config = config
+        keep = config.train.keep_checkpoints if kind == "last" else 1
+        if jax.process_index() == 0:
+            # What a killed process or a full disk has left.
+            for unfinished in self._folder.glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(unfinished)
         try:
             self._manager = ocp.CheckpointManager(
-                self._folder,
-                item_names=_ITEMS,
-                options=ocp.CheckpointManagerOptions(
-                    max_to_keep=config.train.keep_checkpoints if kind == "last" else 1,
-                    cleanup_tmp_directories=True,
-                ),
+                self._folder, item_names=_ITEMS, options=ocp.CheckpointManagerOptions(max_to_keep=keep)
             )
         except OSError as error:
             raise CheckpointError(f"{self._folder}: cannot be made ({error})") from error
@@ -112,8 +112,6 @@ class CheckpointWriter:
             raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> CheckpointError:
-        for unfinished in self._folder.glob("*.orbax-checkpoint-tmp*"):
-            shutil.rmtree(unfinished, ignore_errors=True)
         steps = _steps(self._folder)
         good = f"the newest good one is of step {steps[0]}" if steps else "there is no good one yet"
         return CheckpointError(f"{self._folder}: a checkpoint could not be written ({_first_line(error)}); {good}")
@@ -183,7 +181,7 @@ def restore_last(workdir: Path, variables: Variables, optimizer_state: Any) -> C
     return checkpoint
 
 
-def load_checkpoint(path: Path, *, kind: Kind = "last") -> tuple[Config, Variables, int]:
+def load_checkpoint(path: str | os.PathLike[str], *, kind: Kind = "last") -> tuple[Config, Variables, int]:
     """The configuration, variables (on the host) and step of a checkpoint.
 
     Args:
@@ -193,7 +191,7 @@ def load_checkpoint(path: Path, *, kind: Kind = "last") -> tuple[Config, Variabl
     Raises:
       CheckpointError: there is none, none is good, or its parameters are not those of its configuration.
     """
-    path = Path(path).expanduser().absolute()
+    place = Path(path).expanduser().absolute()
 
     def read(path: Path) -> tuple[Config, Variables, int]:
         info = _read_info(path)
@@ -202,15 +200,15 @@ def load_checkpoint(path: Path, *, kind: Kind = "last") -> tuple[Config, Variabl
         shapes = jax.eval_shape(lambda key: initialise(detector, config, key), jax.random.key(0))
         return config, _read_arrays(path, "variables", shapes, info["checksums"]["variables"]), int(path.name)
 
-    if _is_checkpoint(path):
-        return _first_good(path.parent, read, steps=[int(path.name)])
-    return _first_good(_folder(path, kind), read)
+    if _is_checkpoint(place):
+        return _first_good(place.parent, read, steps=[int(place.name)])
+    return _first_good(_folder(place, kind), read)
 
 
-def run_directory(path: Path) -> Path:
+def run_directory(path: str | os.PathLike[str]) -> Path:
     """The run directory of what `load_checkpoint` takes."""
-    path = Path(path).expanduser().absolute()
-    return path.parents[2] if _is_checkpoint(path) else path
+    place = Path(path).expanduser().absolute()
+    return place.parents[2] if _is_checkpoint(place) else place
 
 
 def _is_checkpoint(path: Path) -> bool:
@@ -299,18 +297,19 @@ def _checksum(tree: Any) -> int:
 
 @contextlib.contextmanager
 def _without_late_callbacks() -> Iterator[None]:
-    """Keeps the tracebacks off stderr that Orbax' other reads give when one of them fails and ends the event loop."""
-    usual = sys.excepthook
+    """Keeps the tracebacks off stderr that Orbax' other reads give when one of them fails and ends the event loop.
 
-    def hook(kind, error, traceback):
-        if str(error) != "Event loop is closed":
-            usual(kind, error, traceback)
+    They come late, so that after a failure the hook stays.
+    """
+    usual = sys.unraisablehook
 
-    sys.excepthook = hook
-    try:
-        yield
-    finally:
-        sys.excepthook = usual
+    def hook(unraisable):
+        if str(unraisable.exc_value) != "Event loop is closed":
+            usual(unraisable)
+
+    sys.unraisablehook = hook
+    yield
+    sys.unraisablehook = usual
 
 
 def _names(tree: Any) -> dict[str, tuple[int, ...]]:

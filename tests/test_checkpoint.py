@@ -1,0 +1,240 @@
+import contextlib
+import dataclasses
+import logging
+import resource
+import shutil
+import signal
+import sys
+
+import jax
+import numpy as np
+import optax
+import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from amodal_jax.build import build_detector, initialise
+from amodal_jax.checkpoint import (
+    Checkpoint,
+    CheckpointWriter,
+    best_metrics,
+    load_checkpoint,
+    read_config,
+    restore_last,
+    write_config,
+)
+from amodal_jax.errors import CheckpointError, ConfigError
+from amodal_jax.optimizer import make_optimizer
+from tests.micro import micro_config
+
+CONFIG = micro_config()
+
+
+@pytest.fixture(scope="module")
+def variables():
+    """Of a real network, with other values than it starts with."""
+    detector = build_detector(CONFIG)
+    shapes = jax.eval_shape(lambda key: initialise(detector, CONFIG, key), jax.random.key(0))
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
+
+
+def checkpoint_of(step, variables, metrics=None):
+    """The variables plus `step`, on all devices, with an optimiser's state and a position."""
+    moved = jax.tree.map(lambda leaf: leaf + np.float32(step), variables)
+    optimizer = make_optimizer(CONFIG.train, frozen_stages=2)
+    state = jax.tree.map(lambda leaf: leaf + 2 * step, optimizer.init(moved["params"]))
+    everywhere = NamedSharding(Mesh(np.array(jax.local_devices()), "batch"), PartitionSpec())
+    moved, state = jax.device_put((moved, state), everywhere)
+    return Checkpoint(step, moved, state, {"batches": step}, metrics)
+
+
+@pytest.fixture
+def run(tmp_path, variables):
+    """A run directory with checkpoints of steps 1 to 3, of which two are kept."""
+    writer = CheckpointWriter(tmp_path, "last", CONFIG)
+    for step in (1, 2, 3):
+        writer.save(checkpoint_of(step, variables))
+    writer.close()
+    return tmp_path
+
+
+def assert_same(left, right):
+    assert jax.tree.structure(left) == jax.tree.structure(right)
+    for one, other in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+
+
+def kept(run, kind="last"):
+    return sorted(int(path.name) for path in (run / "checkpoints" / kind).iterdir() if path.name.isdigit())
+
+
+def largest_file(folder):
+    return max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+
+
+def damage(path, kind):
+    content = path.read_bytes()
+    if kind == "cut off":
+        path.write_bytes(content[: len(content) // 2])
+    elif kind == "changed":
+        place = len(content) // 2
+        path.write_bytes(content[:place] + bytes([content[place] ^ 64]) + content[place + 1 :])
+    else:
+        path.unlink()
+
+
+def test_what_is_saved_comes_back(run, variables):
+    expected = checkpoint_of(3, variables)
+    found = restore_last(run, expected.variables, expected.optimizer_state)
+    assert kept(run) == [2, 3]
+    assert (found.step, found.position) == (3, {"batches": 3})
+    assert_same(found.variables, expected.variables)
+    assert_same(found.optimizer_state, expected.optimizer_state)
+
+
+def test_a_checkpoint_needs_nothing_but_its_path(run, variables, tmp_path_factory):
+    for path in (run, run / "checkpoints" / "last" / "3", str(run)):
+        config, found, step = load_checkpoint(path)
+        assert (config, step) == (CONFIG, 3)
+        assert_same(found, checkpoint_of(3, variables).variables)
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "2"
+    shutil.copytree(run / "checkpoints" / "last" / "2", elsewhere)
+    assert load_checkpoint(elsewhere)[2] == 2
+
+
+def test_saving_copies_before_it_returns(tmp_path, variables):
+    checkpoint = checkpoint_of(1, variables)
+    writer = CheckpointWriter(tmp_path, "last", CONFIG)
+    writer.save(checkpoint)
+    for leaf in jax.tree.leaves((checkpoint.variables, checkpoint.optimizer_state)):
+        leaf.delete()  # as the next step does, which is given them
+    writer.close()
+    assert_same(load_checkpoint(tmp_path)[1], checkpoint_of(1, variables).variables)
+
+
+def test_the_best_is_kept_apart(run, variables):
+    assert best_metrics(run) is None
+    with pytest.raises(CheckpointError, match="best: there is no checkpoint"):
+        load_checkpoint(run, kind="best")
+    writer = CheckpointWriter(run, "best", CONFIG)
+    for step, score in ((1, 0.25), (2, 0.5)):
+        writer.save(checkpoint_of(step, variables, {"amodal/AP": score}))
+    writer.close()
+    assert kept(run, "best") == [2]
+    assert best_metrics(run) == {"amodal/AP": 0.5}
+    assert load_checkpoint(run, kind="best")[2] == 2
+    assert load_checkpoint(run)[2] == 3
+
+
+@pytest.mark.parametrize(
+    ("item", "kind"),
+    [
+        ("variables", "cut off"),
+        ("variables", "changed"),
+        ("optimizer", "changed"),
+        ("info", "cut off"),
+        ("info", "gone"),
+    ],
+)
+def test_the_last_good_one_is_used_and_said(run, variables, caplog, monkeypatch, item, kind):
+    late = []
+    monkeypatch.setattr(sys, "unraisablehook", late.append)
+    damage(largest_file(run / "checkpoints" / "last" / "3" / item), kind)
+    expected = checkpoint_of(2, variables)
+    with caplog.at_level(logging.WARNING):
+        found = restore_last(run, expected.variables, expected.optimizer_state)
+    assert found.step == 2
+    assert_same(found.variables, expected.variables)
+    assert "last/3: this checkpoint is damaged" in caplog.text
+    assert "the last good checkpoint, of step 2, is used" in caplog.text
+    assert not late
+    # Room is made for the run to come by again.
+    assert kept(run) == [2]
+    assert kept(run, "damaged") == [3]
+    writer = CheckpointWriter(run, "last", CONFIG)
+    writer.save(checkpoint_of(3, variables))
+    writer.close()
+    assert kept(run) == [2, 3]
+
+
+def test_an_evaluation_falls_back_too_and_leaves_everything_where_it_is(run, caplog):
+    damage(largest_file(run / "checkpoints" / "last" / "3" / "variables"), "cut off")
+    assert load_checkpoint(run)[2] == 2
+    assert "this checkpoint is damaged" in caplog.text
+    assert kept(run) == [2, 3]
+    with pytest.raises(CheckpointError, match="no good checkpoint: 3 cannot be read"):
+        load_checkpoint(run / "checkpoints" / "last" / "3")
+
+
+def test_a_run_whose_process_was_killed_while_it_wrote_goes_on(run, variables):
+    unfinished = run / "checkpoints" / "last" / "4.orbax-checkpoint-tmp"
+    shutil.copytree(run / "checkpoints" / "last" / "3", unfinished)
+    assert restore_last(run, variables, checkpoint_of(3, variables).optimizer_state).step == 3
+    CheckpointWriter(run, "last", CONFIG).close()
+    assert kept(run) == [2, 3]
+    assert not unfinished.exists()
+
+
+def test_nothing_good_is_an_error(run, variables, tmp_path_factory):
+    for step in (2, 3):
+        shutil.rmtree(run / "checkpoints" / "last" / str(step) / "variables")
+    one = checkpoint_of(1, variables)
+    with pytest.raises(CheckpointError, match="no good checkpoint: 3, 2 cannot be read"):
+        restore_last(run, one.variables, one.optimizer_state)
+    empty = tmp_path_factory.mktemp("empty")
+    assert restore_last(empty, one.variables, one.optimizer_state) is None
+    with pytest.raises(CheckpointError, match=f"{empty.name}/checkpoints/last: there is no checkpoint"):
+        load_checkpoint(empty)
+
+
+def test_another_network_is_refused_by_the_parameters_name(run, variables):
+    one = checkpoint_of(1, variables)
+    wider = jax.tree.map(lambda leaf: leaf, variables)
+    wider["params"]["backbone"]["conv1"]["kernel"] = np.zeros((7, 7, 3, 64), np.float32)
+    with pytest.raises(
+        CheckpointError, match=r"params/backbone/conv1/kernel is \(7, 7, 3, 8\) in the checkpoint and \(7, 7, 3, 64\)"
+    ):
+        restore_last(run, wider, one.optimizer_state)
+    with pytest.raises(CheckpointError, match="does not fit the configuration: optimizer"):
+        restore_last(run, variables, optax.sgd(0.1).init(variables["params"]))
+
+
+def test_a_configuration_that_does_not_fit_its_checkpoint_is_refused(tmp_path, variables):
+    heads = dataclasses.replace(CONFIG.model.heads, inmodal_mask=False)
+    other = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, heads=heads))
+    writer = CheckpointWriter(tmp_path, "last", other)
+    writer.save(checkpoint_of(1, variables))
+    writer.close()
+    with pytest.raises(CheckpointError, match=r"inmodal_mask_head/\S+ is \(.*\) in the checkpoint and absent"):
+        load_checkpoint(tmp_path)
+
+
+def test_a_full_disk_leaves_the_last_good_one(run, variables):
+    """The limit on a file's size fails the same writes as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    usual = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        writer = CheckpointWriter(run, "last", CONFIG)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+        with (
+            pytest.raises(CheckpointError, match="could not be written .* the newest good one is of step 3"),
+            contextlib.closing(writer),
+        ):
+            writer.save(checkpoint_of(4, variables))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, usual)
+    assert kept(run) == [2, 3]
+    assert restore_last(run, variables, checkpoint_of(3, variables).optimizer_state).step == 3
+    CheckpointWriter(run, "last", CONFIG).close()
+    assert sorted(path.name for path in (run / "checkpoints" / "last").iterdir()) == ["2", "3"]
+
+
+def test_the_run_directorys_configuration(tmp_path):
+    assert read_config(tmp_path / "run") is None
+    write_config(tmp_path / "run", CONFIG)
+    assert read_config(tmp_path / "run") == CONFIG
+    (tmp_path / "run" / "config.json").write_text("{")
+    with pytest.raises(ConfigError, match="not JSON"):
+        read_config(tmp_path / "run")
