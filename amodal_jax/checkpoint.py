@@ -134,9 +134,11 @@ def read_config(workdir: Path) -> Config | None:
 
 
 def best_metrics(workdir: Path) -> dict[str, float] | None:
-    """The figures of the run's best checkpoint; None where it has none."""
-    folder = _folder(workdir, "best")
-    return _first_good(folder, _read_info)["metrics"] if _steps(folder) else None
+    """The figures of the run's best checkpoint; None where it has none, or only damaged ones, which is said."""
+    try:
+        return _first_good(_folder(workdir, "best"), _read_info)["metrics"]
+    except CheckpointError:
+        return None
 
 
 def restore_last(workdir: Path, variables: Variables, optimizer_state: Any) -> Checkpoint | None:

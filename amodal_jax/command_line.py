@@ -1,6 +1,7 @@
 """What every script shares: a failure the user can mend is one line on stderr and a non-zero exit."""
 
 import argparse
+import logging
 import os
 import platform
 import sys
@@ -20,6 +21,7 @@ def run(main: Callable[[], int | None]) -> None:
     # TensorFlow, which scripts import in `main` and only to read data, announces itself on every start without these.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
     try:
         status = main()
     except (AmodalJaxError, OSError) as error:

@@ -131,6 +131,8 @@ def train(config: Config, workdir: Path, *, batches: Iterator[Batch] | None = No
     parallel_step = parallel_train_step(detector, optimizer, config)
 
     first_process = jax.process_index() == 0
+    if first_process and step >= config.train.steps:
+        print(f"the run in {workdir} has all its {config.train.steps} steps already", file=sys.stderr)
     running: deque[tuple[int, Metrics]] = deque()  # steps that were started, whose figures are still to be read
     stopping = False
     saved = step or None

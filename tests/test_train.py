@@ -150,9 +150,14 @@ def test_a_run_that_sigterm_broke_goes_on_bit_for_bit(config, unbroken, tmp_path
     assert logged(tmp_path) == logged(workdir)
 
 
-def test_a_finished_run_has_nothing_to_do_but_can_be_extended(config, unbroken):
+def test_a_finished_run_has_nothing_to_do(config, unbroken, capsys):
     workdir, state = unbroken
     assert_bit_equal(train(config, workdir), state)
+    assert "has all its 5 steps already" in capsys.readouterr().err
+
+
+def test_a_run_keeps_its_configuration(config, unbroken):
+    workdir, _ = unbroken
     with pytest.raises(ConfigError, match="train.learning_rate was 0.01 and is now 0.02"):
         train(with_train(config, learning_rate=0.02), workdir)
     with pytest.raises(ConfigError, match=r"model.class_names is car, but the dataset at .* has cyclist, pedestrian"):
