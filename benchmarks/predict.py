@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from amodal_jax.checkpoint import Checkpoint, CheckpointWriter, write_config
 from amodal_jax.config import Config
@@ -59,7 +60,9 @@ def measure(options: Options) -> Report:
 def _save_random_network(workdir: Path, config: Config) -> Path:
     write_config(workdir, config)
     writer = CheckpointWriter(workdir, "last", config)
-    writer.save(Checkpoint(1, on_every_device(random_variables(config)), {}, None))
+    # A prediction reads no optimiser state, but a checkpoint without any arrays of one cannot be written.
+    optimizer_state = on_every_device({"count": np.zeros(1, np.int32)})
+    writer.save(Checkpoint(1, on_every_device(random_variables(config)), optimizer_state, None))
     writer.close()
     return workdir
 
