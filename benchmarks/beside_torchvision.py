@@ -29,12 +29,12 @@ class Torchvision:
         self.last: dict[str, Any] = {}
 
     def run(self, command: str) -> tuple[float, float]:
-        """Seconds and processor seconds of one "train", "network" or "whole"; `last` has the rest of the answer."""
+        """Seconds and processor seconds of one "train", "network" or "whole"; `last` gets the rest of the answer."""
         assert self._process.stdin is not None
         self._process.stdin.write(command + "\n")
         self._process.stdin.flush()
         self.last = self._answer()
-        return self.last["seconds"], self.last["cpu_seconds"]
+        return self.last.pop("seconds"), self.last.pop("cpu_seconds")
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None

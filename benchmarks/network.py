@@ -83,7 +83,7 @@ class Inference:
         return self._detect.lower(self._variables, self._images, self._sizes)
 
     def call(self, compiled: Any) -> None:
-        """One batch through what was lowered and compiled, waited for. `detections` gets what was found, [N, b, ...]."""
+        """One batch through what was lowered and compiled, waited for. `detections` gets what was found."""
         self.detections = jax.block_until_ready(compiled(self._variables, self._images, self._sizes))
 
 

@@ -92,7 +92,7 @@ class Model:
         self._optimizer.zero_grad()
         loss.backward()
         self._optimizer.step()
-        return {"loss": float(loss)}
+        return {"loss": float(loss.detach())}
 
     def _detect(self, *, whole: bool) -> dict:
         self._model.eval()

@@ -6,6 +6,7 @@ WHAT is one of
   pipeline       from PNG records to batches, beside decoding alone
   training-step  the training loop's step, data on the device
   inference      image to boxes and masks
+  parts          both of these part by part
   evaluation     of 500 images: truth, network, mask output, COCOeval, all
   roi-align, nms, mask-output   these operations alone
   predict        a new process: loading, first image, next images and what they compile
@@ -20,12 +21,10 @@ import argparse
 import datetime
 import importlib
 import json
-import os
 import shlex
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
@@ -39,6 +38,7 @@ WHAT = (
     "pipeline",
     "training-step",
     "inference",
+    "parts",
     "evaluation",
     "roi-align",
     "nms",

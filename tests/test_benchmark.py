@@ -42,6 +42,7 @@ def options() -> Options:
     [
         ("training_step", ["loss", "TFLOP a device and call"]),
         ("inference", ["detections"]),
+        ("parts", ["inference: sum of the parts, s an image", "training: sum of the parts, s an image"]),
         ("evaluation", ["detections", "instances"]),
         ("roi_align", []),
         ("nms", []),
