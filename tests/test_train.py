@@ -112,9 +112,14 @@ def test_eight_devices_take_the_step_of_one():
         assert float(metrics[name]) == pytest.approx(float(alone_metrics[name]), rel=1e-4), name
     gradients, expected = (jax.tree_util.tree_leaves_with_path(one.optimizer_state[1].trace) for one in (state, alone))
     assert sum(float(np.abs(leaf).max()) > 0 for _, leaf in gradients) > 100
+    worst = []
     for (path, leaf), (_, other) in zip(gradients, expected, strict=True):
-        scale = np.abs(other).max()
-        np.testing.assert_allclose(leaf, other, rtol=1e-3, atol=1e-4 * scale + 1e-7, err_msg=str(path))
+        # Terms of either sign cancel in a sum over all pixels, and float32 rounds them in an order that depends on the
+        # batch's shape; a mean of the devices' means in place of the global one would be off by tens of per cent.
+        difference = np.linalg.norm(np.asarray(leaf) - np.asarray(other)) / (np.linalg.norm(other) + 1e-7)
+        worst.append((float(difference), jax.tree_util.keystr(path)))
+    assert max(worst)[0] < 0.01, sorted(worst)[-5:]
+    assert np.median([difference for difference, _ in worst]) < 1e-3, sorted(worst)[-5:]
 
 
 def test_a_run_writes_what_it_is_to_leave(config, unbroken):
