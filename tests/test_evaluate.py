@@ -195,9 +195,8 @@ def run(config, network, tmp_path_factory) -> Path:
     return workdir
 
 
-def start_script(*arguments) -> subprocess.Popen:
-    command = [sys.executable, str(ROOT / "scripts" / "evaluate.py"), *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def script(*arguments) -> list[str]:
+    return [sys.executable, str(ROOT / "scripts" / "evaluate.py"), *map(str, arguments)]
 
 
 def test_a_checkpoint_is_all_that_the_script_needs_and_processes_share_the_images(run, evaluated):
@@ -205,10 +204,19 @@ def test_a_checkpoint_is_all_that_the_script_needs_and_processes_share_the_image
         server.bind(("localhost", 0))
         port = server.getsockname()[1]
     processes = [
-        start_script("--checkpoint", run, "--coordinator", f"localhost:{port}", "--processes", 2, "--process", index)
+        subprocess.Popen(
+            script("--checkpoint", run, "--coordinator", f"localhost:{port}", "--processes", 2, "--process", index),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for index in range(2)
     ]
-    outputs = [process.communicate(timeout=600) for process in processes]
+    try:
+        outputs = [process.communicate(timeout=600) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     for process, (_, stderr) in zip(processes, outputs, strict=True):
         assert process.returncode == 0, stderr
     assert "checkpoint of step 7" in outputs[0][0]
@@ -234,13 +242,12 @@ def test_a_checkpoint_is_all_that_the_script_needs_and_processes_share_the_image
     ],
 )
 def test_what_the_script_cannot_use_is_one_line(run, arguments, message):
-    process = start_script("--checkpoint", run, *arguments)
-    _, stderr = process.communicate(timeout=600)
-    assert process.returncode == 1
-    errors = [line for line in stderr.splitlines() if line.startswith("error: ")]
+    result = subprocess.run(script("--checkpoint", run, *arguments), capture_output=True, text=True, timeout=600)
+    assert result.returncode == 1
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert message in errors[0]
-    assert "Traceback" not in stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_images_are_in_the_order_of_the_records(config, network):
