@@ -172,16 +172,18 @@ def test_a_run_keeps_its_configuration(config, unbroken):
 
 
 def poisoned(good):
-    """Batches of which all after the first `good` have a box that is not a number."""
+    """Batches of which all after the first `good` have an instance of a class that does not exist, whose loss is NaN."""
     for index in itertools.count():
         batch = jax.tree.map(np.array, micro_batch(DEVICES, seed=index))
         if index >= good:
-            batch.truth.boxes[3, 0, 2] = np.nan
+            batch.truth.labels[3, 0] = 1000
         yield batch
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
-    with pytest.raises(TrainingError, match=r"step 5: .*box is nan.* the last good checkpoint in .* is of step 3"):
+    with pytest.raises(
+        TrainingError, match=r"step 5: .*classification is nan.* the last good checkpoint in .* is of step 3"
+    ):
         train(with_train(CONFIG, steps=9), tmp_path, batches=poisoned(good=4))
     _, variables, step = load_checkpoint(tmp_path)
     assert step == 3
