@@ -2,13 +2,15 @@
 
 import dataclasses
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
 from amodal_jax.input_pipeline import training_batches
 from benchmarks.machine import cores
-from benchmarks.measurement import Report, Work, interleave
+from benchmarks.measurement import Report, Work, clock, interleave
 from benchmarks.options import Options
 from benchmarks.records import build_records
 
@@ -24,25 +26,14 @@ def measure(options: Options) -> Report:
         data = dataclasses.replace(options.config.data, directory=directory)
         config = dataclasses.replace(options.config, data=data)
         steps = -(-options.images // options.batch_size)
-        batches = training_batches(config, batch_size=options.batch_size)
         encoded = [path.read_bytes() for path in files[-options.images :]]
-        decoded = tf.data.Dataset.from_tensor_slices(encoded).repeat()
-        decoded = decoded.map(
-            lambda content: tf.io.decode_image(content, channels=3, expand_animations=False),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        ).as_numpy_iterator()
-
-        def run_pipeline() -> None:
-            for _ in range(steps):
-                next(batches)
-
-        def decode() -> None:
-            for _ in range(steps * options.batch_size):
-                next(decoded)
-
-        functions: dict[str, Work] = {"pipeline": run_pipeline, "decoding alone": decode}
-        # What autotuning settles on takes a pass or two to be found.
-        measurements = interleave(functions, options.repeats, warm_up=2, count=steps * options.batch_size, unit="image")
+        # The iterators are made anew for each repetition: one that waits for its turn would decode ahead meanwhile.
+        functions: dict[str, Work] = {
+            "pipeline": lambda: _pass(training_batches(config, batch_size=options.batch_size), steps),
+            "decoding alone": lambda: _pass(_decoded(encoded), steps * options.batch_size),
+        }
+        count = steps * options.batch_size
+        measurements = interleave(functions, options.repeats, warm_up=0, count=count, unit="image")
     pipeline, alone = measurements
     facts = {f"{one.name}, images/s and core": 1 / one.median / cores() for one in measurements}
     facts |= {f"{one.name}, images in a second of processor time": 1 / one.cpu_median for one in measurements}
@@ -55,3 +46,23 @@ def measure(options: Options) -> Report:
             "bytes of an image": sum(map(len, encoded)) // len(encoded),
         },
     )
+
+
+def _decoded(encoded: list[bytes]) -> Iterator[Any]:
+    """The decoded images, again and again."""
+    dataset = tf.data.Dataset.from_tensor_slices(encoded).repeat()
+    return dataset.map(
+        lambda content: tf.io.decode_image(content, channels=3, expand_animations=False),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    ).as_numpy_iterator()
+
+
+def _pass(iterator: Iterator[Any], length: int) -> tuple[float, float]:
+    """Seconds and processor seconds of `length` items, after as many that fill buffers and let autotuning settle."""
+    for _ in range(length):
+        next(iterator)
+    started = clock()
+    for _ in range(length):
+        next(iterator)
+    ended = clock()
+    return ended[0] - started[0], ended[1] - started[1]
