@@ -89,9 +89,13 @@ def evaluate_detector(
         disable=not (progress and first),
         mininterval=0.5 if sys.stderr.isatty() else 30,
     ) as bar:
-        # The bar counts this process's images for all, as the processes keep step.
+        # The bar counts this process's images for all, as the processes keep step; the last batch is not always full.
         results, image_ids = detect_all(
-            detector, variables, config, batches, lambda images: bar.update(images * process_count)
+            detector,
+            variables,
+            config,
+            batches,
+            lambda images: bar.update(min(images * process_count, bar.total - bar.n)),
         )
     results, image_ids = _gather(results, image_ids)
     if sorted(image_ids) != sorted(truth.image_sizes):
