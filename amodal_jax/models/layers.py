@@ -157,16 +157,22 @@ class GroupNorm(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
-        batch, height, width, channels = inputs.shape
+        batch, _, _, channels = inputs.shape
         groups = math.gcd(self.max_groups, channels)
         if groups == channels and groups > 1:
             groups //= 2
         scale = self.param("scale", initializers.ones, (channels,), jnp.float32)
         bias = self.param("bias", initializers.zeros, (channels,), jnp.float32)
-        values = inputs.astype(jnp.float32).reshape(batch, height * width, groups, channels // groups)
-        mean = values.mean(axis=(1, 3), keepdims=True)
-        var = jnp.square(values - mean).mean(axis=(1, 3), keepdims=True)
-        outputs = ((values - mean) * jax.lax.rsqrt(var + self.epsilon)).reshape(inputs.shape) * scale + bias
+        values = inputs.astype(jnp.float32)
+
+        def group_mean(x: Float[Array, "B H W C"]) -> Float[Array, "B 1 1 C"]:
+            # Over space first, channel by channel, which XLA vectorises; over a group's few channels afterwards.
+            means = x.mean(axis=(1, 2)).reshape(batch, groups, channels // groups).mean(axis=-1)
+            return jnp.repeat(means, channels // groups, axis=-1)[:, None, None]
+
+        centred = values - group_mean(values)
+        # The deviation is taken from centred values: the mean of squares would lose it beside a large mean.
+        outputs = centred * (jax.lax.rsqrt(group_mean(jnp.square(centred)) + self.epsilon) * scale) + bias
         return outputs.astype(self.dtype)
 
 

@@ -111,7 +111,6 @@ class ResNet(nn.Module):
                     x = BasicBlock(width, stride, self.norm, self.dtype, name=name)(x)
                 else:
                     x = Bottleneck(width, stride, self.norm, self.stride_in_1x1, self.dtype, name=name)(x)
-                x = jax.lax.optimization_barrier(x)
             if self.frozen_stages >= stage + 1:
                 x = jax.lax.stop_gradient(x)
             outputs.append(x)

@@ -15,6 +15,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+BLOCK_PIXELS = 512
+"""Output pixels whose windows are multiplied at a time for a kernel's gradient on a CPU."""
+
 FEW_CHANNELS = 64  # input channels under which XLA's own kernel gradient is the faster one on a CPU
 
 
@@ -64,34 +67,57 @@ def _xla_gradients(inputs: Array, kernel: Array, gradient: Array, *, stride: int
 
 
 def _cpu_gradients(inputs: Array, kernel: Array, gradient: Array, *, stride: int, padding: int) -> tuple[Array, Array]:
-    # Without the barrier XLA recomputes the chain of cheap operations that led here inside every one of the products.
-    inputs, gradient = lax.optimization_barrier((inputs, gradient))
-    input_gradient, kernel_gradient = _xla_gradients(inputs, kernel, gradient, stride=stride, padding=padding)
-    size = kernel.shape[0]
     if stride == 1:
         # The same as XLA's, but in the layout for which it has a fast kernel.
         flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-        input_gradient = _xla_conv2d(gradient, flipped, 1, size - 1 - padding)
-    if kernel.shape[2] >= FEW_CHANNELS:
-        kernel_gradient = _kernel_gradient(inputs, kernel, gradient, stride=stride, padding=padding)
-    return input_gradient, kernel_gradient
+        input_gradient = _xla_conv2d(gradient, flipped, 1, kernel.shape[0] - 1 - padding)
+    else:
+        input_gradient, _ = _xla_gradients(inputs, kernel, gradient, stride=stride, padding=padding)
+    return input_gradient, _kernel_gradient(inputs, kernel, gradient, stride=stride, padding=padding)
 
 
 def _kernel_gradient(inputs: Array, kernel: Array, gradient: Array, *, stride: int, padding: int) -> Array:
-    """The kernel's gradient as one matrix product over all output pixels for each of the kernel's positions."""
-    rows, columns = kernel.shape[:2]
-    height, width = gradient.shape[1:3]
-    padded = jnp.pad(inputs, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    # The orientation in which XLA multiplies fastest: pixels run last on the left side and first on the right one.
-    transposed = lax.optimization_barrier(gradient.reshape(-1, gradient.shape[-1]).T)
-    products = [
-        transposed
-        @ lax.optimization_barrier(
-            padded[
-                :, row : row + (height - 1) * stride + 1 : stride, column : column + (width - 1) * stride + 1 : stride
-            ].reshape(-1, inputs.shape[-1])
+    """The sum over blocks of output pixels of the product of their windows [pixels, R*S*I] and gradients [pixels, O].
+
+    A block is some rows of one image or some whole images, so few that its windows stay in the processor's cache.
+    """
+    rows, columns, in_channels, out_channels = kernel.shape
+    batch, height, width, _ = gradient.shape
+    if rows == columns == 1 and padding == 0:
+        products = _product_over_pixels(inputs[:, ::stride, ::stride], gradient)
+        return products.reshape(kernel.shape).astype(kernel.dtype)
+
+    # Equal blocks; those that reach beyond the last row or image meet zeros.
+    row_blocks = min(height, -(-height * width // BLOCK_PIXELS))
+    block_height = -(-height // row_blocks)
+    image_blocks = -(-batch // max(1, BLOCK_PIXELS // (block_height * width)))
+    block_batch = -(-batch // image_blocks)
+    more_images, more_rows = image_blocks * block_batch - batch, row_blocks * block_height - height
+    inputs = jnp.pad(inputs, ((0, more_images), (padding, padding + more_rows * stride), (padding, padding), (0, 0)))
+    gradient = jnp.pad(gradient, ((0, more_images), (0, more_rows), (0, 0), (0, 0)))
+    window_rows = (block_height - 1) * stride + rows
+
+    def add_block(index: Array, total: Array) -> Array:
+        image, row = (index // row_blocks) * block_batch, (index % row_blocks) * block_height
+        block = lax.dynamic_slice(
+            inputs, (image, row * stride, 0, 0), (block_batch, window_rows, inputs.shape[2], in_channels)
         )
-        for row in range(rows)
-        for column in range(columns)
-    ]
-    return jnp.stack(products).swapaxes(1, 2).reshape(kernel.shape)
+        block_gradient = lax.dynamic_slice(
+            gradient, (image, row, 0, 0), (block_batch, block_height, width, out_channels)
+        )
+        windows = [
+            block[:, i : i + (block_height - 1) * stride + 1 : stride, j : j + (width - 1) * stride + 1 : stride]
+            for i in range(rows)
+            for j in range(columns)
+        ]
+        return total + _product_over_pixels(jnp.concatenate(windows, axis=-1), block_gradient)
+
+    total = jnp.zeros((rows * columns * in_channels, out_channels), jnp.float32)
+    total = lax.fori_loop(0, image_blocks * row_blocks, add_block, total)
+    return total.reshape(kernel.shape).astype(kernel.dtype)
+
+
+def _product_over_pixels(left: Array, right: Array) -> Array:
+    # As matrices: of a product over three axes XLA would write a transposed copy first.
+    left, right = (x.reshape(-1, x.shape[-1]) for x in (left, right))
+    return lax.dot_general(left, right, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32)
