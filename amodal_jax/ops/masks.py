@@ -9,6 +9,9 @@ from jaxtyping import Array, Bool, Float, Float32, Int, UInt8
 
 CROP_SIZE = 112
 
+# Where a RoI is its truth box, a bin holds 16 whole cells, often exactly half of them set: rounding must not decide.
+_HALF = 0.5 - 1e-3
+
 
 def unpack_crops(packed: UInt8[Array, "*b 112 14"]) -> Bool[Array, "*b 112 112"]:
     """Unpacks bit-packed crops (the bit order of `numpy.packbits`)."""
@@ -38,7 +41,7 @@ def mask_targets(
     across_y = _coverage(boxes[:, 1], boxes[:, 3], truth[:, 1], truth[:, 3], size)
     across_x = _coverage(boxes[:, 0], boxes[:, 2], truth[:, 0], truth[:, 2], size)
     covered = jnp.einsum("npy,nyx,nqx->npq", across_y, crops, across_x)
-    return (covered >= 0.5).astype(jnp.float32)
+    return (covered >= _HALF).astype(jnp.float32)
 
 
 def _coverage(low, high, truth_low, truth_high, size):

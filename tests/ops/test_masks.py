@@ -149,3 +149,15 @@ def test_truth_index_and_vmap():
     indices = jnp.asarray([[0, 1], [1, 0]])
     targets = jax.vmap(lambda index: masks.mask_targets(crops, truths, boxes, index))(indices)
     np.testing.assert_allclose(targets.mean(axis=(2, 3)), [[0, 0.5], [0.5, 0]])
+
+
+def test_halves_in_the_frame_of_the_truth_box_count_as_covered():
+    """A RoI that is its truth box takes exactly the majority of 4 x 4 cells, wherever the box lies."""
+    rng = np.random.default_rng(0)
+    cells = rng.uniform(size=(50, 112, 112)) < 0.5
+    corner = rng.uniform([0, 0], [1200, 360], (50, 2))
+    truths = jnp.asarray(np.concatenate([corner, corner + np.exp(rng.uniform(0, 6, (50, 2)))], axis=1), jnp.float32)
+    targets = jax.jit(masks.mask_targets)(jnp.asarray(np.packbits(cells, axis=-1)), truths, truths, jnp.arange(50))
+    counts = cells.reshape(50, 28, 4, 28, 4).sum(axis=(2, 4))
+    assert (counts == 8).mean() > 0.15
+    np.testing.assert_array_equal(targets, counts >= 8)
