@@ -6,7 +6,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-cpu", "opencv-python", "pycocotools")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-cpu", "opencv-python-headless", "pycocotools")
 
 
 def describe_machine() -> dict[str, Any]:
