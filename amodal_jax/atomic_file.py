@@ -1,6 +1,9 @@
-"""Files that are either whole or not there."""
+"""Files and folders that are either whole or not there."""
 
+import contextlib
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -10,10 +13,19 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     Raises:
       OSError: the disk is full or the folder cannot be written; what was there before is still there.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path) as new:
+        new.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A place to make a file, link or folder in, which takes the place of `path` when the block ends well.
+
+    Otherwise it vanishes, and what was at `path` before is still there. The folder of `path` has to be there.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", ignore_cleanup_errors=True) as workshop:
+        new, old = Path(workshop) / "new", Path(workshop) / "old"
+        yield new
+        if path.is_dir() and not path.is_symlink():
+            os.replace(path, old)  # only a folder that is empty can be replaced at one go
+        os.replace(new, path)

@@ -8,6 +8,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from amodal_jax.config import Config, ConfigError, MLCConfig
+from amodal_jax.crop_shape import PACKED_CROP_SHAPE
 from amodal_jax.models.detector import Detector
 from amodal_jax.models.fpn import FPN
 from amodal_jax.models.heads import (
@@ -118,7 +119,7 @@ def _build_mlc(mlc: MLCConfig, channels: int, dtype: DTypeLike) -> MultiLevelCod
 def initialise(detector: Detector, config: Config, key: jax.Array) -> Variables:
     """Random parameters, drawn from `key`; convolutions by MSRA's rule, dense layers by Xavier's."""
     height, width, slots = config.data.canvas_height, config.data.canvas_width, config.data.max_instances
-    crops = np.zeros((1, slots, 112, 14), np.uint8)
+    crops = np.zeros((1, slots, *PACKED_CROP_SHAPE), np.uint8)
     batch = Batch(
         images=np.zeros((1, height, width, 3), np.uint8),
         sizes=np.array([[height, width]], np.int32),

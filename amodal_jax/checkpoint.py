@@ -27,7 +27,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from amodal_jax.atomic_file import write_atomically
 from amodal_jax.build import Variables, build_detector, initialise
 from amodal_jax.config import Config, from_json, to_json
-from amodal_jax.errors import CheckpointError
+from amodal_jax.errors import CheckpointError, first_line
 
 absl.logging.set_verbosity(absl.logging.ERROR)  # Orbax warns of its own defaults
 _logger = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ class CheckpointWriter:
     def _failure(self, error: Exception) -> CheckpointError:
         steps = _steps(self._folder)
         good = f"the newest good one is of step {steps[0]}" if steps else "there is no good one yet"
-        return CheckpointError(f"{self._folder}: a checkpoint could not be written ({_first_line(error)}); {good}")
+        return CheckpointError(f"{self._folder}: a checkpoint could not be written ({first_line(error)}); {good}")
 
 
 def write_config(workdir: Path, config: Config) -> None:
@@ -255,7 +255,7 @@ def _read_info(path: Path) -> dict[str, Any]:
             info = reader.restore(path / "info")
         return {name: info[name] for name in ("config", "position", "metrics", "checksums")}
     except Exception as error:
-        raise _Damaged(_first_line(error)) from error
+        raise _Damaged(first_line(error)) from error
 
 
 def _read_arrays(path: Path, item: str, like: Any, checksum: int) -> Any:
@@ -269,7 +269,7 @@ def _read_arrays(path: Path, item: str, like: Any, checksum: int) -> Any:
         try:
             found = _names(reader.metadata(path / item).item_metadata.tree)
         except Exception as error:
-            raise _Damaged(_first_line(error)) from error
+            raise _Damaged(first_line(error)) from error
         wanted = _names(like)
         for name in sorted(wanted.keys() | found.keys()):
             here, there = wanted.get(name), found.get(name)
@@ -283,7 +283,7 @@ def _read_arrays(path: Path, item: str, like: Any, checksum: int) -> Any:
                 # Restored as NumPy arrays: the devices that it was saved from may not be here.
                 arrays = reader.restore(path / item, jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like))
         except Exception as error:
-            raise _Damaged(_first_line(error)) from error
+            raise _Damaged(first_line(error)) from error
     if _checksum(arrays) != checksum:
         raise _Damaged(f"the checksum of {item} is wrong")
     return arrays
@@ -331,7 +331,3 @@ def _over_all_processes(tree: Any) -> Any:
         return jax.make_array_from_single_device_arrays(array.shape, everywhere, parts)
 
     return jax.tree.map(whole, tree)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -5,7 +5,6 @@ Shape shorthand: B images of this process's batch, D detection slots, M mask cel
 
 import functools
 import json
-import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -22,13 +21,13 @@ from tqdm import tqdm
 from amodal_jax.atomic_file import write_atomically
 from amodal_jax.build import Variables
 from amodal_jax.config import Config
+from amodal_jax.cores import usable_cores
 from amodal_jax.errors import ConfigError, DataError
 from amodal_jax.mask_output import encode_masks
 from amodal_jax.metrics import (
     AnnotatedImages,
     AnnotatedInstance,
     Result,
-    category_ids,
     evaluate_results,
     format_table,
 )
@@ -47,6 +46,7 @@ def evaluate_detector(
     config: Config,
     output_dir: Path | None,
     *,
+    truth: AnnotatedImages | None = None,
     progress: bool = True,
 ) -> dict[str, float]:
     """Runs the network over the test split and scores what it finds.
@@ -60,6 +60,7 @@ def evaluate_detector(
       config: its `data` and `evaluation` sections are read, and of the model the class names and the occlusion
         threshold.
       output_dir: where `metrics.json` and the result files go (see `write_results`); None: nowhere.
+      truth: what `read_truth` gives, where it has been read already.
       progress: show a progress bar, and the table of figures at the end.
 
     Returns:
@@ -72,7 +73,7 @@ def evaluate_detector(
     # TensorFlow is imported only where a dataset is read: training may do without it.
     from amodal_jax.input_pipeline import evaluation_batches
 
-    truth = read_truth(config)
+    truth = read_truth(config) if truth is None else truth
     process_count, local_devices = jax.process_count(), jax.local_devices()
     per_device = -(-config.evaluation.batch_size // (len(local_devices) * process_count))
     batches = evaluation_batches(
@@ -95,6 +96,7 @@ def evaluate_detector(
             variables,
             config,
             batches,
+            tuple(truth.categories),
             lambda images: bar.update(min(images * process_count, bar.total - bar.n)),
         )
     results, image_ids = _gather(results, image_ids)
@@ -112,25 +114,25 @@ def evaluate_detector(
 
 
 def read_truth(config: Config) -> AnnotatedImages:
-    """The ground truth of the test split, with the category ids of `metrics.category_ids`.
+    """The ground truth of the test split, with the category ids of the files that the dataset was built from.
 
     Raises:
       DataError: the dataset is missing, damaged or empty.
       ConfigError: the dataset has other classes than the network.
     """
-    from amodal_jax.input_pipeline import dataset_class_names, evaluation_records
+    from amodal_jax.input_pipeline import dataset_categories, evaluation_records
 
     class_names = config.model.class_names
-    found = dataset_class_names(config)
-    if found != class_names:
+    categories = dataset_categories(config)
+    if tuple(categories.values()) != class_names:
         raise ConfigError(
             f"the network has the classes {', '.join(class_names)}, but the dataset at {config.data.directory} has "
-            f"{', '.join(found)}; name another dataset in data.directory"
+            f"{', '.join(categories.values())}; name another dataset in data.directory"
         )
-    ids = category_ids(class_names)
+    ids = tuple(categories)
     image_sizes: dict[int, tuple[int, int]] = {}
     instances = []
-    for record in evaluation_records(config):
+    for record in evaluation_records(config, with_pixels=False):
         image_id = int(record["image/id"])
         size = (int(record["image/height"]), int(record["image/width"]))
         if image_id in image_sizes:
@@ -152,7 +154,7 @@ def read_truth(config: Config) -> AnnotatedImages:
                     is_crowd=bool(objects["is_crowd"][index]),
                 )
             )
-    return AnnotatedImages(image_sizes, dict(zip(ids, class_names, strict=True)), instances)
+    return AnnotatedImages(image_sizes, categories, instances)
 
 
 def detect_all(
@@ -160,6 +162,7 @@ def detect_all(
     variables: Variables,
     config: Config,
     batches: Iterable[Batch],
+    ids: tuple[int, ...],
     count_images: Callable[[int], Any] = lambda images: None,
 ) -> tuple[Results, list[int]]:
     """What the network finds in batches of images, each split over this process's devices.
@@ -169,9 +172,10 @@ def detect_all(
     Args:
       detector: the network.
       variables: its parameters.
-      config: the class names and `evaluation.mask_threshold` are read.
+      config: `evaluation.mask_threshold` is read.
       batches: their size is a multiple of the number of this process's devices; images that are not `valid` are
         skipped.
+      ids: the category id of each label.
       count_images: called with the number of images of each batch when it is done.
 
     Returns:
@@ -180,7 +184,6 @@ def detect_all(
     devices = tuple(jax.local_devices())
     variables = jax.device_put(variables, NamedSharding(Mesh(np.array(devices), "batch"), PartitionSpec()))
     detect = _parallel_detect(detector, devices)
-    ids = category_ids(config.model.class_names)
     results: Results = {"det": []}
     if detector.amodal_mask_head is not None:
         results["amodal"] = []
@@ -207,7 +210,7 @@ def detect_all(
         for kind, found in one_image.items():
             results[kind] += found
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, usable_cores())) as pool:
         for batch in batches:
             images, sizes = (x.reshape(len(devices), -1, *x.shape[1:]) for x in (batch.images, batch.sizes))
             pending.append((batch, detect(variables, images, sizes)))
@@ -257,7 +260,7 @@ def image_results(
 def write_results(output_dir: Path, results: Results, metrics: dict[str, float]) -> None:
     """Writes `metrics.json`, and `detections_amodal.json` and `detections_inmodal.json` in COCO's results format.
 
-    Each entry has `image_id`, `category_id` (see `metrics.category_ids`), `bbox` (xywh, amodal), `score`,
+    Each entry has `image_id`, `category_id` (of the annotation file), `bbox` (xywh, amodal), `score`,
     `segmentation` and, with an occlusion branch, `occluded`. A network without any mask branch gets
     `detections.json` with its boxes. No file is ever there in part, and `metrics.json` comes last.
 

@@ -15,7 +15,6 @@ from tqdm import tqdm
 from amodal_jax.atomic_file import write_atomically
 from amodal_jax.errors import DataError, ImageError
 from amodal_jax.image_reader import read_image
-from amodal_jax.metrics import category_ids
 from amodal_jax.predict import Predictor
 from amodal_jax.structures import Instances
 from amodal_jax.visualize import draw_instances
@@ -103,15 +102,14 @@ def to_json(instances: Instances, file_name: str, image_size: tuple[int, int]) -
       image_size: (height, width).
 
     Returns:
-      `file_name`, `height`, `width` and `instances`, each with `category_id` (as in the result files of the
-      evaluation), `category_name`, `bbox` (amodal, xywh in pixels), `score`, and of the branches that the network has
-      `occluded` (probability), `amodal_segmentation` and `inmodal_segmentation` (COCO's compressed run lengths).
+      `file_name`, `height`, `width` and `instances`, each with `category_name`, `bbox` (amodal, xywh in pixels),
+      `score`, and of the branches that the network has `occluded` (probability), `amodal_segmentation` and
+      `inmodal_segmentation` (COCO's compressed run lengths). Category ids belong to a dataset's annotation file, which
+      a prediction knows nothing of.
     """
-    ids = category_ids(instances.class_names)
     objects = []
     for index, (label, (x1, y1, x2, y2)) in enumerate(zip(instances.labels, instances.boxes.tolist(), strict=True)):
         one = {
-            "category_id": ids[label],
             "category_name": instances.class_names[label],
             "bbox": [round(value, 3) for value in (x1, y1, x2 - x1, y2 - y1)],
             "score": float(instances.scores[index]),

@@ -7,7 +7,6 @@ request. Whatever comes from data is escaped.
 import html
 import json
 import re
-from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from amodal_jax.config import Config, field_lines, from_json
 from amodal_jax.errors import AmodalJaxError, ConfigError, DataError, ImageError
 from amodal_jax.gallery import GalleryObject, Picture, gallery_card, palette_css
 from amodal_jax.line_chart import Series, line_chart
-from amodal_jax.metrics import KINDS, OCCLUSION_LEVELS, SUMMARY, category_ids
+from amodal_jax.metrics import KINDS, OCCLUSION_LEVELS, SUMMARY
 
 _IMAGE_BYTES = 8_000_000  # of all JPEGs together; base64 makes a third more of it
 _MOST_OBJECTS = 60  # detections of an image on the page, the best ones
@@ -260,11 +259,11 @@ def _curves(series: dict[str, Series]) -> str:
 def _gallery(config: Config, evaluation_dir: Path, count: int) -> tuple[str, str]:
     """The cards of the gallery, and what is to be said about it."""
     try:
-        records, size = _chosen_records(config, count)
+        categories, records, size = _chosen_records(config, count)
     except (AmodalJaxError, ImportError) as error:
         return "", _missing(f"No gallery: {html.escape(str(error))}")
     ids = [int(record["image/id"]) for record in records]
-    detections = _detections(evaluation_dir, config, set(ids))
+    detections = _detections(evaluation_dir, categories, set(ids))
     note = f"<p>{len(records)} of the {size:,} images of the split “{html.escape(config.data.test_split)}”"
     note += ", evenly spaced." if len(records) < size else "."
     if detections is None:
@@ -289,21 +288,20 @@ def _gallery(config: Config, evaluation_dir: Path, count: int) -> tuple[str, str
     return "".join(cards), note
 
 
-def _chosen_records(config: Config, count: int) -> tuple[list[dict[str, Any]], int]:
-    """Evenly spaced records of the test split, and the number of all."""
+def _chosen_records(config: Config, count: int) -> tuple[dict[int, str], list[dict[str, Any]], int]:
+    """The dataset's classes by category id, evenly spaced records of the test split, and the number of all."""
     # TensorFlow is imported only where a dataset is read.
-    from amodal_jax.input_pipeline import dataset_class_names, evaluation_records, split_size
+    from amodal_jax.input_pipeline import dataset_categories, evaluation_records, split_size
 
-    found = dataset_class_names(config)
-    if found != config.model.class_names:
+    categories = dataset_categories(config)
+    if tuple(categories.values()) != config.model.class_names:
         raise ConfigError(
             f"the run has the classes {', '.join(config.model.class_names)}, but the dataset at "
-            f"{config.data.directory} has {', '.join(found)} now"
+            f"{config.data.directory} has {', '.join(categories.values())} now"
         )
     size = split_size(config, config.data.test_split)
-    chosen = set(np.linspace(0, size - 1, min(count, size)).round().astype(int).tolist())
-    records: Iterator[dict[str, Any]] = evaluation_records(config)
-    return [record for index, record in enumerate(records) if index in chosen], size
+    chosen = np.linspace(0, size - 1, min(count, size)).round().astype(int).tolist()
+    return categories, list(evaluation_records(config, chosen)), size
 
 
 def _truth(record: dict[str, Any], config: Config, image_size: tuple[int, int]) -> list[GalleryObject]:
@@ -329,14 +327,15 @@ def _truth(record: dict[str, Any], config: Config, image_size: tuple[int, int]) 
     return found
 
 
-def _detections(evaluation_dir: Path, config: Config, image_ids: set[int]) -> dict[int, list[GalleryObject]] | None:
+def _detections(
+    evaluation_dir: Path, categories: dict[int, str], image_ids: set[int]
+) -> dict[int, list[GalleryObject]] | None:
     """The detections in some images by image id, best first; None if the run is not evaluated."""
     files = {kind: evaluation_dir / f"detections_{kind}.json" for kind in ("amodal", "inmodal")}
     by_kind = {kind: found for kind, path in files.items() if (found := _read_json(path)) is not None}
     boxes_only = _read_json(evaluation_dir / "detections.json") if not by_kind else None
     if boxes_only is None and not by_kind:
         return None
-    names = dict(zip(category_ids(config.model.class_names), config.model.class_names, strict=True))
     # The files have the same detections; what a network has no mask of, or a file no entry of, stays without it.
     merged: dict[tuple, dict[str, Any]] = {}
     for kind, results in (by_kind or {"det": boxes_only}).items():
@@ -350,7 +349,7 @@ def _detections(evaluation_dir: Path, config: Config, image_ids: set[int]) -> di
         if len(found) >= _MOST_OBJECTS:
             continue
         x, y, width, height = map(float, result["bbox"])
-        name = names.get(result["category_id"], f"category {result['category_id']}")
+        name = categories.get(result["category_id"], f"category {result['category_id']}")
         occluded = result.get("occluded")
         found.append(
             GalleryObject(

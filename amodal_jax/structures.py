@@ -33,7 +33,7 @@ class Batch:
 
     images: Array  # uint8 [B, H, W, 3] RGB at native resolution, in the top left of the canvas
     sizes: Array  # int32 [B, 2], true (height, width)
-    image_ids: Array  # int32 [B]
+    image_ids: Array  # int64 [B]; on a device JAX makes them int32, but nothing reads them there
     valid: Array  # bool [B]; false for the images that fill up an evaluation's last batch
     truth: GroundTruth
 

@@ -40,7 +40,7 @@ from amodal_jax.checkpoint import (
 )
 from amodal_jax.config import Config
 from amodal_jax.errors import ConfigError, DataError, TrainingError
-from amodal_jax.evaluate import evaluate_detector
+from amodal_jax.evaluate import evaluate_detector, read_truth
 from amodal_jax.metric_writer import MetricWriter
 from amodal_jax.models.detector import Detector
 from amodal_jax.optimizer import learning_rate_schedule, make_optimizer
@@ -106,9 +106,9 @@ def train(config: Config, workdir: Path, *, batches: Iterator[Batch] | None = No
     # ----- What is to be trained, and on what
     if batches is None:
         # TensorFlow is imported only where a dataset is read: training on other batches does without it.
-        from amodal_jax.input_pipeline import dataset_class_names, training_batches
+        from amodal_jax.input_pipeline import dataset_categories, training_batches
 
-        config = _with_class_names(config, dataset_class_names(config))
+        config = _with_class_names(config, tuple(dataset_categories(config).values()))
         batches = training_batches(
             config,
             batch_size=_share(config.train.batch_size, jax.process_count()),
@@ -118,6 +118,8 @@ def train(config: Config, workdir: Path, *, batches: Iterator[Batch] | None = No
     _share(config.train.batch_size, jax.device_count())
     workdir = Path(workdir).expanduser().absolute()
     _check_same_run(config, workdir)
+    # What evaluations need is looked at before the first step, and once for all of them.
+    truth = read_truth(config) if config.train.evaluate_every > 0 else None
 
     # ----- The network and its state: from this run's last checkpoint, or from scratch
     detector = build_detector(config)
@@ -182,7 +184,7 @@ def train(config: Config, workdir: Path, *, batches: Iterator[Batch] | None = No
             last.save(checkpoint)
             saved = step
             if evaluation_due and not stopping:
-                figures = evaluate_detector(detector, state.variables, config, workdir / "evaluation")
+                figures = evaluate_detector(detector, state.variables, config, workdir / "evaluation", truth=truth)
                 if log:
                     log.evaluated(step, figures)
                 if _score(figures) > best_score:

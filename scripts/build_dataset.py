@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
+from amodal_jax.cores import usable_cores
 from amodal_jax.errors import DataError
 
 
@@ -32,7 +33,7 @@ def main() -> None:
     parser.add_argument("--strict", action="store_true", help="fail if anything is wrong in the annotations")
     parser.add_argument("--overwrite", action="store_true", help="build anew, replacing what is there")
     parser.add_argument(
-        "--workers", type=int, default=_processors(), help="processes that read masks (here %(default)s)"
+        "--workers", type=int, default=usable_cores(), help="processes that read masks (here %(default)s)"
     )
     arguments = parser.parse_args()
     manual_dir, data_dir = arguments.manual_dir.expanduser(), arguments.data_dir.expanduser()
@@ -81,11 +82,6 @@ def main() -> None:
         os.replace(unfinished.data_path, place)
     print(f"built {place}")
     _print_report(_read_report(place / REPORT_FILE))
-
-
-def _processors() -> int:
-    """How many this process may use, which a scheduler may have limited."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _read_report(path: Path) -> dict:

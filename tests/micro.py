@@ -59,8 +59,8 @@ def micro_batch(images: int, seed: int = 0) -> Batch:
             boxes=np.concatenate([corner, corner + side], axis=-1),
             labels=rng.integers(0, 7, (images, SLOTS)).astype(np.int32),
             occlusion_ratio=rng.random((images, SLOTS), dtype=np.float32) * 0.2,
-            amodal_crops=rng.integers(0, 256, (images, SLOTS, 112, 14), dtype=np.uint8),
-            inmodal_crops=rng.integers(0, 256, (images, SLOTS, 112, 14), dtype=np.uint8),
+            amodal_crops=rng.integers(0, 256, (images, SLOTS, *PACKED_CROP_SHAPE), dtype=np.uint8),
+            inmodal_crops=rng.integers(0, 256, (images, SLOTS, *PACKED_CROP_SHAPE), dtype=np.uint8),
             valid=np.arange(SLOTS) < rng.integers(2, 6, (images, 1)),
         ),
     )

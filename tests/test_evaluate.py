@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from amodal_jax.checkpoint import Checkpoint, CheckpointWriter
 from amodal_jax.errors import ConfigError, DataError
 from amodal_jax.evaluate import detect_all, evaluate_detector, image_results, read_truth, write_results
 from amodal_jax.image_reader import read_image
-from amodal_jax.metrics import category_ids, evaluate_results, results_from_truth
+from amodal_jax.metrics import evaluate_results, results_from_truth
 from amodal_jax.predict import Predictor
 from amodal_jax.structures import Detections
 from tests.micro import micro_config
@@ -31,16 +32,19 @@ DUMMY_DATA = ROOT / "data" / "kins" / "dummy_data"
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     """The smallest network, evaluated on the three images of the dummy data's larger split."""
+    directory = build(DUMMY_DATA, tmp_path_factory.mktemp("datasets"))
+    return with_data(micro_config(), directory=str(directory), test_split="train")
+
+
+def build(manual_dir: Path, data_dir: Path) -> Path:
     import tensorflow_datasets as tfds
 
     from data.kins.kins_dataset_builder import Builder
 
     tfds.disable_progress_bar()
-    builder = Builder(data_dir=tmp_path_factory.mktemp("datasets"))
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=DUMMY_DATA))
-    config = micro_config()
-    data = dataclasses.replace(config.data, directory=str(builder.data_path), test_split="train")
-    return dataclasses.replace(config, data=data)
+    builder = Builder(data_dir=data_dir)
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
+    return Path(builder.data_path)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +125,7 @@ def test_the_files_are_what_stock_coco_reads(config, evaluated):
 def test_the_detections_are_those_of_the_predictor(config, network, evaluated):
     _, folder = evaluated
     predictor = Predictor(config, network[1])
-    ids = category_ids(config.model.class_names)
+    ids = (1, 2, 4, 5, 6, 7, 8)  # of KINS' files
     files = {kind: json.loads((folder / f"detections_{kind}.json").read_text()) for kind in ("amodal", "inmodal")}
     for image_id in range(3):
         instances = predictor(read_image(DUMMY_DATA / "training" / "image_2" / f"{image_id:06d}.png"))
@@ -137,6 +141,33 @@ def test_the_detections_are_those_of_the_predictor(config, network, evaluated):
             assert np.mean(decoded != masks) < 1e-3
 
 
+def test_ids_are_those_of_the_annotation_files(config, network, evaluated, tmp_path):
+    """Category ids that are nobody's convention, and image ids that 32 bits cannot hold."""
+    manual_dir = Path(shutil.copytree(DUMMY_DATA, tmp_path / "manual"))
+    for path in manual_dir.glob("update_*_2020.json"):
+        content = json.loads(path.read_text())
+        content["categories"] = [one for one in content["categories"] if one["name"] != "rider"]
+        for entry in (*content["categories"], *content["images"]):
+            entry["id"] = changed(entry["id"])
+        for annotation in content["annotations"]:
+            annotation["category_id"] = changed(annotation["category_id"])
+            annotation["image_id"] = changed(annotation["image_id"])
+        path.write_text(json.dumps(content))
+    other = with_data(config, directory=str(build(manual_dir, tmp_path / "datasets")))
+    assert read_truth(other).categories == {changed(key): name for key, name in read_truth(config).categories.items()}
+    metrics = evaluate_detector(*network, other, tmp_path / "evaluated", progress=False)
+    assert metrics == evaluated[0]
+    for name in ("detections_amodal.json", "detections_inmodal.json"):
+        expected = json.loads((evaluated[1] / name).read_text())
+        for one in expected:
+            one |= {key: changed(one[key]) for key in ("category_id", "image_id")}
+        assert json.loads((tmp_path / "evaluated" / name).read_text()) == expected
+
+
+def changed(identifier: int) -> int:
+    return 10 * identifier + 2**40
+
+
 def test_a_branch_that_is_missing_has_no_file_and_no_figures(tmp_path):
     detections = Detections(
         boxes=np.array([[1, 2, 11, 22], [0, 0, 0, 0]], np.float32),
@@ -147,7 +178,7 @@ def test_a_branch_that_is_missing_has_no_file_and_no_figures(tmp_path):
         amodal_masks=None,
         inmodal_masks=np.ones((2, 28, 28), np.float32),
     )
-    results = image_results(detections, 5, (40, 60), category_ids(micro_config().model.class_names), 0.5)
+    results = image_results(detections, 5, (40, 60), (1, 2, 4), 0.5)
     assert results["det"] == [{"image_id": 5, "category_id": 4, "bbox": [1.0, 2.0, 10.0, 20.0], "score": 0.75}]
     assert results.keys() == {"det", "inmodal"}
     # torchvision's pasting lets a full mask reach a pixel over the box.
@@ -155,9 +186,7 @@ def test_a_branch_that_is_missing_has_no_file_and_no_figures(tmp_path):
     write_results(tmp_path / "masks", results, {"det/AP": 0.5})
     assert {path.name for path in (tmp_path / "masks").iterdir()} == {"detections_inmodal.json", "metrics.json"}
 
-    results = image_results(
-        dataclasses.replace(detections, inmodal_masks=None), 5, (40, 60), (1, 2, 3, 4, 5, 6, 7), 0.5
-    )
+    results = image_results(dataclasses.replace(detections, inmodal_masks=None), 5, (40, 60), (1, 2, 4), 0.5)
     write_results(tmp_path / "boxes", results, {"det/AP": 0.5})
     assert {path.name for path in (tmp_path / "boxes").iterdir()} == {"detections.json", "metrics.json"}
     assert json.loads((tmp_path / "boxes" / "detections.json").read_text()) == results["det"]
@@ -255,7 +284,7 @@ def test_images_are_in_the_order_of_the_records(config, network):
 
     counted = []
     batches = evaluation_batches(config, batch_size=8)
-    results, image_ids = detect_all(*network, config, batches, counted.append)
+    results, image_ids = detect_all(*network, config, batches, tuple(range(7)), counted.append)
     assert sorted(image_ids) == [0, 1, 2]
     assert counted == [3]
     assert list(dict.fromkeys(one["image_id"] for one in results["det"])) == image_ids

@@ -7,16 +7,16 @@ import jax
 import numpy as np
 import pytest
 
+from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
 from amodal_jax.image_reader import read_image
 from amodal_jax.input_pipeline import (
-    dataset_class_names,
+    dataset_categories,
     evaluation_batches,
     evaluation_records,
     split_size,
     training_batches,
 )
-from data.kins.categories import CLASS_NAMES
 from tests.micro import micro_config
 from tests.tiny_scenes import TEST_IMAGE_COUNT, TRAIN_IMAGE_COUNT
 
@@ -53,7 +53,7 @@ def assert_equal(left, right):
 
 
 def test_names_and_sizes_are_the_datasets(config):
-    assert dataset_class_names(config) == CLASS_NAMES
+    assert dataset_categories(config) == dict(zip((1, 2, 4, 5, 6, 7, 8), KINS_CLASS_NAMES, strict=True))
     assert split_size(config, "train") == TRAIN_IMAGE_COUNT
     assert split_size(config, "test") == TEST_IMAGE_COUNT
     assert split_size(config, "train[:4]") == 4
@@ -79,7 +79,7 @@ def test_a_batch_holds_what_the_files_say(config, tiny_dataset):
         for slot, one in enumerate(sorted(expected, key=lambda one: one["id"])):
             x, y, w, h = one["a_bbox"]
             np.testing.assert_allclose(truth.boxes[slot], [x, y, x + w, y + h], atol=1e-4)
-            assert CLASS_NAMES[truth.labels[slot]] == names[one["category_id"]]
+            assert KINS_CLASS_NAMES[truth.labels[slot]] == names[one["category_id"]]
             assert truth.occlusion_ratio[slot] == pytest.approx(1 - one["i_area"] / one["a_area"])
             assert unpack(truth.amodal_crops[slot]).all()
             assert unpack(truth.inmodal_crops[slot]).mean() == pytest.approx(one["i_area"] / one["a_area"], abs=0.03)
@@ -168,6 +168,26 @@ def test_evaluation_sees_every_image_once(config, batch_size, process_count):
     assert np.concatenate(seen).tolist() == expected
 
 
+def test_records_are_read_in_part_and_by_their_place(config):
+    whole = list(evaluation_records(config))
+    assert len(whole) == TEST_IMAGE_COUNT
+    assert_equal(list(evaluation_records(config, [3, 0])), [whole[3], whole[0]])
+    lean = list(evaluation_records(config, with_pixels=False))
+    for record, expected in zip(lean, whole, strict=True):
+        assert expected.keys() - record.keys() == {"image"}
+        assert expected["objects"].keys() - record["objects"].keys() == {"amodal_crop", "inmodal_crop"}
+        assert_equal(record, without_pixels(expected))
+
+
+def without_pixels(record):
+    left_out = ("image", "amodal_crop", "inmodal_crop")
+    return {
+        name: without_pixels(value) if isinstance(value, dict) else value
+        for name, value in record.items()
+        if name not in left_out
+    }
+
+
 def test_an_image_larger_than_the_canvas_is_named(config):
     with pytest.raises(DataError, match=r"image \d+ has \d+ x \d+ pixels, .* data.canvas_height"):
         take(training_batches(with_data(config, canvas_width=70), batch_size=4), 3)
@@ -186,17 +206,17 @@ def test_a_split_without_images_is_refused(config, split):
 
 def test_a_missing_dataset_is_named(config, tmp_path):
     with pytest.raises(DataError, match=r"nowhere: no such dataset; build it"):
-        dataset_class_names(with_data(config, directory=str(tmp_path / "nowhere")))
+        dataset_categories(with_data(config, directory=str(tmp_path / "nowhere")))
     with pytest.raises(DataError, match="holds no built dataset"):
-        dataset_class_names(with_data(config, directory=str(tmp_path)))
+        dataset_categories(with_data(config, directory=str(tmp_path)))
 
 
 def test_the_newest_version_is_taken(config, tiny_dataset, tmp_path):
-    for version in ("1.0.0", "1.9.0", "1.10.0"):
+    for version in ("1.1.0", "1.9.0", "1.10.0"):
         shutil.copytree(tiny_dataset, tmp_path / version)
         info = tmp_path / version / "dataset_info.json"
-        info.write_text(info.read_text().replace('"1.0.0"', f'"{version}"'))
-    shutil.rmtree(tmp_path / "1.0.0" / "features.json", ignore_errors=True)
+        info.write_text(info.read_text().replace('"1.1.0"', f'"{version}"'))
+    shutil.rmtree(tmp_path / "1.1.0" / "features.json", ignore_errors=True)
     config = with_data(config, directory=str(tmp_path))
     assert split_size(config, "train") == TRAIN_IMAGE_COUNT
     (tmp_path / "1.10.0" / "dataset_info.json").unlink()
@@ -204,8 +224,8 @@ def test_the_newest_version_is_taken(config, tiny_dataset, tmp_path):
 
 
 def damaged_copy(tiny_dataset, folder):
-    shutil.copytree(tiny_dataset, folder / "1.0.0")
-    (file,) = (folder / "1.0.0").glob("*train.tfrecord*")
+    shutil.copytree(tiny_dataset, folder / "1.1.0")
+    (file,) = (folder / "1.1.0").glob("*train.tfrecord*")
     return file
 
 
@@ -223,6 +243,33 @@ def test_an_image_that_cannot_be_decoded_is_named(config, tiny_dataset, tmp_path
     file.write_bytes(content[:second] + b"NOPE" + content[second + 4 :])
     with pytest.raises(DataError, match=r"image \d+ \(\d+.png\) cannot be decoded"):
         take(training_batches(with_data(config, directory=str(tmp_path)), batch_size=1), TRAIN_IMAGE_COUNT)
+
+
+def test_a_flipped_bit_is_noticed(config, tiny_dataset, tmp_path):
+    """In a place that decodes well whatever it holds: the mask of an object."""
+    config = with_data(config, directory=str(tmp_path), test_split="train")
+    file = damaged_copy(tiny_dataset, tmp_path)
+    records = list(evaluation_records(config))
+    content = bytearray(file.read_bytes())
+    content[content.index(records[2]["objects"]["amodal_crop"].tobytes())] ^= 1
+    file.write_bytes(content)
+    expected = r"record 2 cannot be decoded; build the dataset again \(corrupted record"
+    for read in (
+        lambda: take(training_batches(config, batch_size=1), TRAIN_IMAGE_COUNT),
+        lambda: list(evaluation_batches(config, batch_size=2)),
+        lambda: list(evaluation_records(config)),
+        lambda: list(evaluation_records(config, [2], with_pixels=False)),
+    ):
+        with pytest.raises(DataError, match=expected):
+            read()
+    assert len(list(evaluation_records(config, [0, 1, 3]))) == 3
+
+
+def test_a_dataset_without_category_ids_is_refused(config, tiny_dataset, tmp_path):
+    damaged_copy(tiny_dataset, tmp_path)
+    (tmp_path / "1.1.0" / "metadata.json").unlink()
+    with pytest.raises(DataError, match=r"1\.1\.0: does not say the category ids .* build it again"):
+        dataset_categories(with_data(config, directory=str(tmp_path)))
 
 
 def test_a_damaged_record_is_named(config, tiny_dataset, tmp_path):

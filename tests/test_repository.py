@@ -22,7 +22,8 @@ LAYERS = {
     "amodal_jax/errors.py": (),
     "amodal_jax/config.py": ("errors",),
     "amodal_jax/structures.py": ("errors",),
-    "amodal_jax/ops": ("ops", "errors"),
+    "amodal_jax/crop_shape.py": (),
+    "amodal_jax/ops": ("ops", "crop_shape", "errors"),
     "amodal_jax/losses.py": ("ops", "structures", "errors"),
     "amodal_jax/models": ("models", "losses", "ops", "structures", "errors"),
 }

@@ -7,7 +7,7 @@ byte along x, most significant bit first; see `amodal_jax.mask_crops` for how cr
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32, Int, UInt8
 
-CROP_SIZE = 112
+from amodal_jax.crop_shape import CROP_SIZE
 
 # Where a RoI is its truth box, a bin holds 16 whole cells, often exactly half of them set: rounding must not decide.
 _HALF = 0.5 - 1e-3

@@ -7,13 +7,13 @@ CVPR 2017.
 
 import hashlib
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from amodal_jax.atomic_file import replacing
 from amodal_jax.errors import DataError
 from data import segmentation
 from data.image_files import checked_size
@@ -223,10 +223,8 @@ def _annotations(scenes: Sequence[Scene]) -> list[KinsAnnotation]:
 
 
 def _place_image(source: Path, destination: Path, link: bool) -> None:
-    unfinished = destination.with_name(f".{destination.name}.unfinished")
-    unfinished.unlink(missing_ok=True)
-    if link:
-        unfinished.symlink_to(source.resolve())
-    else:
-        shutil.copyfile(source, unfinished)
-    os.replace(unfinished, destination)
+    with replacing(destination) as new:
+        if link:
+            new.symlink_to(source.resolve())
+        else:
+            shutil.copyfile(source, new)

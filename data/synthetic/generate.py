@@ -11,8 +11,6 @@ import functools
 import json
 import multiprocessing
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,10 +20,11 @@ from typing import NamedTuple
 import cv2
 from tqdm import tqdm
 
+from amodal_jax.atomic_file import replacing
+from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
 from data import segmentation
 from data.kins import layout
-from data.kins.categories import CLASS_NAMES
 from data.kins.orders import clusters_and_orders
 from data.kins.writer import KinsAnnotation, write_annotations
 from data.segmentation import Rle
@@ -93,7 +92,9 @@ def generate(
     out = Path(out)
     if _found(out, request, overwrite):
         return False
-    with _whole_or_nothing(out) as folder:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as folder:
+        folder.mkdir()
         for split in layout.SPLITS:
             _write_split(folder, split, request, workers, progress)
         (folder / REQUEST_FILE).write_text(json.dumps(asdict(request)) + "\n", encoding="utf-8")
@@ -117,22 +118,6 @@ def _found(out: Path, request: Request, overwrite: bool) -> bool:
     return False
 
 
-@contextmanager
-def _whole_or_nothing(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that takes its place when the block ends well and vanishes otherwise."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
-        new, old = temporary / "new", temporary / "old"
-        new.mkdir()
-        yield new
-        if out.exists():
-            os.replace(out, old)
-        os.replace(new, out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
 def _write_split(folder: Path, split: str, request: Request, workers: int, progress: bool) -> None:
     count = {"train": request.train, "test": request.test}[split]
     (folder / layout.IMAGE_FOLDERS[split]).mkdir(parents=True)
@@ -153,7 +138,7 @@ def _write_split(folder: Path, split: str, request: Request, workers: int, progr
             images.append({"id": image_id, "file_name": _file_name(split, image_id).as_posix(), **size})
             for instance in drawn:
                 annotations.append(KinsAnnotation(len(annotations) + 1, image_id, *instance))
-    write_annotations(folder / layout.ANNOTATION_FILES["2020"][split], images, annotations, CLASS_NAMES)
+    write_annotations(folder / layout.ANNOTATION_FILES["2020"][split], images, annotations, KINS_CLASS_NAMES)
 
 
 def _file_name(split: str, index: int) -> Path:

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
+from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
 from data import segmentation
 from data.kins.annotations import find_annotation_files, read_annotation_file
-from data.kins.categories import CLASS_NAMES
 from data.synthetic import generate as generate_module
 from data.synthetic.generate import Request, generate
 from data.synthetic.scene import make_scene
@@ -38,7 +38,7 @@ def test_the_kins_reader_takes_it_without_a_problem(written):
         assert annotations.release == "2020"
         assert annotations.problems == ()
         assert [image.id for image in annotations.images] == list(range(count))
-        assert set(annotations.categories.values()) == set(CLASS_NAMES)
+        assert set(annotations.categories.values()) == set(KINS_CLASS_NAMES)
 
 
 @pytest.mark.parametrize(("split", "number"), [("train", 0), ("test", 1)])

@@ -1,0 +1,62 @@
+import pytest
+
+from amodal_jax.atomic_file import replacing, write_atomically
+
+
+def make_file(place, text):
+    place.write_text(text)
+
+
+def make_folder(place, text):
+    place.mkdir()
+    (place / "file").write_text(text)
+
+
+def content(place):
+    return (place / "file" if place.is_dir() else place).read_text()
+
+
+@pytest.mark.parametrize("make", [make_file, make_folder])
+def test_what_is_made_takes_the_place_of_what_was_there(tmp_path, make):
+    place = tmp_path / "there"
+    for text in ("first", "second"):
+        with replacing(place) as new:
+            make(new, text)
+            assert content(place) == "first" if text == "second" else not place.exists()
+        assert content(place) == text
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_a_link_is_replaced_and_not_what_it_leads_to(tmp_path):
+    folder, link = tmp_path / "folder", tmp_path / "link"
+    make_folder(folder, "kept")
+    link.symlink_to(folder)
+    with replacing(link) as new:
+        make_file(new, "new")
+    assert not link.is_symlink()
+    assert content(link) == "new"
+    assert content(folder) == "kept"
+
+
+@pytest.mark.parametrize("make", [make_file, make_folder])
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
+def test_a_failure_leaves_what_was_there(tmp_path, make, failure):
+    place = tmp_path / "there"
+    make(place, "first")
+
+    def fail():
+        with replacing(place) as new:
+            make(new, "second")
+            raise failure
+
+    with pytest.raises(failure):
+        fail()
+    assert content(place) == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_a_file_has_the_permissions_of_any_other(tmp_path):
+    write_atomically(tmp_path / "new", b"content")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "new").stat().st_mode == (tmp_path / "other").stat().st_mode
+    assert (tmp_path / "new").read_bytes() == b"content"
