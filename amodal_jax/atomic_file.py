@@ -11,9 +11,9 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     """Writes a file, replacing one that is there, so that no reader and no failure ever sees a part of it.
 
     Raises:
-      OSError: the disk is full or the folder cannot be written; what was there before is still there.
+      OSError: the disk is full or the folder cannot be written; names `path`. What was there before is still there.
     """
-    with replacing(path) as new:
+    with naming(path), replacing(path) as new:
         new.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
@@ -29,3 +29,12 @@ def replacing(path: Path) -> Iterator[Path]:
         if path.is_dir() and not path.is_symlink():
             os.replace(path, old)  # only a folder that is empty can be replaced at one go
         os.replace(new, path)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Gives the OSErrors of the block the name of `path`: those of a write to a full disk have none."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error

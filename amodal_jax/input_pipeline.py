@@ -36,6 +36,9 @@ _HEADER_BYTES = 12
 _FOOTER_BYTES = 4
 # The second where TensorFlow fails to make a message of the bytes it could not parse.
 _TF_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
+_BUILD_AGAIN = "build it again with scripts/build_dataset.py and --overwrite"
+# What only a dataset of this kind has.
+_FEATURES = {"image", "image/id", "image/filename", "image/height", "image/width", "objects"}
 _SKIP_IMAGE = {"image": tfds.decode.SkipDecoding()}
 _PIXELS = ("image", "amodal_crop", "inmodal_crop")  # nearly all of a record's bytes
 # The byte with the bits of its index in reverse order: a packed row is mirrored by this and a reversal of its bytes.
@@ -56,7 +59,7 @@ def dataset_categories(config: Config) -> dict[int, str]:
     if len(ids) != len(names):
         raise DataError(
             f"{builder.data_path}: does not say the category ids of its annotation files, as it was built before they "
-            "were kept; build it again with scripts/build_dataset.py"
+            f"were kept; {_BUILD_AGAIN}"
         )
     return dict(zip(ids, names, strict=True))
 
@@ -132,8 +135,7 @@ def evaluation_records(
         wanted = {name: name not in _PIXELS for name in features}
         wanted["objects"] = {name: name not in _PIXELS for name in features["objects"].feature}
         features = tfds.decode.PartialDecoding(wanted).extract_features(features)
-    dataset = records.undecoded(range(len(records)) if indices is None else indices, features)
-    for record in _numpy(dataset, records):
+    for record in records.undecoded(range(len(records)) if indices is None else indices, features):
         scale = np.array([record["image/width"], record["image/height"]] * 2, np.float32)
         objects = record["objects"]
         boxes = {name: objects[name][:, [1, 0, 3, 2]] * scale for name in ("amodal_bbox", "inmodal_bbox")}
@@ -245,7 +247,14 @@ def _batches(records, config, positions, example, batch_size, flip_seed) -> Iter
     options = tf.data.Options()
     options.autotune.ram_budget = 2 << 30
     dataset = dataset.with_options(options)
-    for fields in _numpy(dataset, records):
+    iterator = dataset.as_numpy_iterator()
+    while True:
+        try:
+            fields = next(iterator)
+        except StopIteration:
+            return
+        except _TF_ERRORS as error:
+            raise records.explain(error) from error
         _check(fields, records, data)
         yield Batch(
             images=fields["image"],
@@ -261,19 +270,6 @@ def _batches(records, config, positions, example, batch_size, flip_seed) -> Iter
                 valid=np.arange(data.max_instances) < fields["count"][:, None],
             ),
         )
-
-
-def _numpy(dataset: tf.data.Dataset, records: "_Records") -> Iterator[dict[str, Any]]:
-    """The elements of a dataset; where one cannot be made, the error names the first record that is damaged."""
-    iterator = dataset.as_numpy_iterator()
-    while True:
-        try:
-            element = next(iterator)
-        except StopIteration:
-            return
-        except _TF_ERRORS as error:
-            raise records.explain(error) from error
-        yield element
 
 
 def _parse(features, serialized, flip, data) -> dict[str, tf.Tensor]:
@@ -347,13 +343,26 @@ def _builder(config: Config) -> tfds.core.DatasetBuilder:
             f"{directory}: no such dataset; build it with scripts/build_dataset.py, or name it in data.directory"
         )
     if not (directory / "dataset_info.json").is_file():
-        versions = [path for path in directory.glob("*.*.*") if (path / "dataset_info.json").is_file()]
+        versions = [
+            path
+            for path in directory.iterdir()
+            if tfds.core.Version.is_valid(path.name) and (path / "dataset_info.json").is_file()
+        ]
         if not versions:
             raise DataError(
-                f"{directory}: holds no built dataset (no dataset_info.json in it or in a version's folder)"
+                f"{directory}: holds no built dataset (no dataset_info.json in it or in a version's folder); "
+                "name the folder that scripts/build_dataset.py said it built"
             )
         directory = max(versions, key=lambda path: tfds.core.Version(path.name))
-    return tfds.builder_from_directory(directory)
+    try:
+        builder = tfds.builder_from_directory(directory)
+    except Exception as error:  # of as many kinds as there are files in which something can be wrong
+        raise DataError(f"{directory}: is no whole dataset ({first_line(error)}); {_BUILD_AGAIN}") from error
+    missing = sorted(_FEATURES - set(builder.info.features or ()))
+    if missing or builder.info.file_format != tfds.core.FileFormat.TFRECORD:
+        lacks = f"its records have no {', '.join(missing)}" if missing else "its records are in no TFRecord files"
+        raise DataError(f"{directory}: is a dataset of another kind ({lacks}); build it with scripts/build_dataset.py")
+    return builder
 
 
 class _Records:
@@ -374,11 +383,11 @@ class _Records:
             try:
                 starts = _scan(path)
             except OSError as error:
-                raise DataError(f"{path}: cannot be read ({error.strerror}); build the dataset again") from error
+                raise DataError(f"{path}: cannot be read ({error.strerror}); {_BUILD_AGAIN}") from error
             if len(starts) < instruction.examples_in_shard:
                 raise DataError(
                     f"{path}: is cut off after {len(starts)} of {instruction.examples_in_shard} records; "
-                    "copy or build the dataset again"
+                    f"copy it again, or {_BUILD_AGAIN}"
                 )
             files.append(path)
             places += [(number, start) for start in starts[instruction.skip :][: instruction.take]]
@@ -408,30 +417,42 @@ class _Records:
 
     def undecoded(
         self, indices: Sequence[int], features: tfds.features.FeatureConnector | None = None
-    ) -> tf.data.Dataset:
-        """The records with these numbers as nested dictionaries; an image is its file's bytes.
+    ) -> Iterator[dict[str, Any]]:
+        """The records with these numbers as nested dictionaries of NumPy values; an image is its file's bytes.
 
         Args:
           indices: of the records.
           features: the part of the records' features to parse; None: all.
+
+        Raises:
+          DataError: a record is damaged; names its number.
         """
-        decoders = _SKIP_IMAGE if features is None or "image" in features else None
         features = features or self.features
-        return tf.data.Dataset.from_tensor_slices(np.array(indices, np.int64)).map(
+        decoders = {name: decoder for name, decoder in _SKIP_IMAGE.items() if name in features}
+        dataset = tf.data.Dataset.from_tensor_slices(np.array(indices, np.int64)).map(
             lambda index: features.deserialize_example(self.read(index), decoders=decoders),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
+        records = dataset.as_numpy_iterator()
+        for index in indices:
+            try:
+                record = next(records)
+            except _TF_ERRORS as error:
+                raise DataError(
+                    f"{self}: record {index} cannot be decoded ({first_line(error)}); {_BUILD_AGAIN}"
+                ) from error
+            yield record
 
     def explain(self, error: Exception) -> DataError:
-        """Finds the first record that cannot be decoded, which tf.data's errors do not name."""
-        name = f"{self}: record 0"
+        """Finds the first record or image that cannot be decoded, which tf.data's errors do not name."""
         try:
-            for index, record in enumerate(self.undecoded(range(len(self))).as_numpy_iterator(), start=1):
+            for record in self.undecoded(range(len(self))):
                 name = f"{self}: image {record['image/id']} ({record['image/filename'].decode()})"
                 tf.io.decode_image(record["image"], channels=3, expand_animations=False)
-                name = f"{self}: record {index}"
-        except _TF_ERRORS as cause:
-            return DataError(f"{name} cannot be decoded; build the dataset again ({first_line(cause)})")
+        except DataError as damaged:
+            return damaged
+        except _TF_ERRORS:
+            return DataError(f"{name} cannot be decoded; mend the file, then {_BUILD_AGAIN}")
         return DataError(f"{self}: {first_line(error)}")
 
 

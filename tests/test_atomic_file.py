@@ -1,6 +1,7 @@
 import pytest
 
 from amodal_jax.atomic_file import replacing, write_atomically
+from tests.full_disk import files_limited_to
 
 
 def make_file(place, text):
@@ -40,7 +41,7 @@ def test_a_link_is_replaced_and_not_what_it_leads_to(tmp_path):
 
 @pytest.mark.parametrize("make", [make_file, make_folder])
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
-def test_a_failure_leaves_what_was_there(tmp_path, make, failure):
+def test_a_failure_while_making_leaves_what_was_there(tmp_path, make, failure):
     place = tmp_path / "there"
     make(place, "first")
 
@@ -60,3 +61,23 @@ def test_a_file_has_the_permissions_of_any_other(tmp_path):
     (tmp_path / "other").touch()
     assert (tmp_path / "new").stat().st_mode == (tmp_path / "other").stat().st_mode
     assert (tmp_path / "new").read_bytes() == b"content"
+
+
+def test_a_file_is_replaced(tmp_path):
+    for content in (b"first", "second"):
+        write_atomically(tmp_path / "file", content)
+    assert (tmp_path / "file").read_text() == "second"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_failure_names_the_file_and_leaves_what_was_there(tmp_path):
+    path = tmp_path / "file"
+    write_atomically(path, "before")
+    with files_limited_to(1000), pytest.raises(OSError, match="File too large") as error:
+        write_atomically(path, bytes(5000))
+    assert error.value.filename == str(path)
+    assert path.read_text() == "before"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    with pytest.raises(FileNotFoundError) as error:
+        write_atomically(tmp_path / "absent" / "file", "x")
+    assert error.value.filename == str(tmp_path / "absent" / "file")

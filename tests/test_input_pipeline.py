@@ -6,6 +6,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
@@ -211,6 +212,27 @@ def test_a_missing_dataset_is_named(config, tmp_path):
         dataset_categories(with_data(config, directory=str(tmp_path)))
 
 
+@pytest.mark.parametrize(
+    ("name", "content"), [("dataset_info.json", "{}"), ("features.json", '{"a":'), ("features.json", None)]
+)
+def test_a_dataset_whose_description_is_damaged_is_named(config, tiny_dataset, tmp_path, name, content):
+    damaged_copy(tiny_dataset, tmp_path)
+    file = tmp_path / "1.1.0" / name
+    file.unlink() if content is None else file.write_text(content)
+    with pytest.raises(DataError, match=r"1\.1\.0: is no whole dataset .*--overwrite"):
+        dataset_categories(with_data(config, directory=str(tmp_path)))
+
+
+def test_a_dataset_of_another_kind_is_named(config, tiny_dataset, tmp_path):
+    damaged_copy(tiny_dataset, tmp_path)
+    file = tmp_path / "1.1.0" / "features.json"
+    features = json.loads(file.read_text())
+    features["featuresDict"]["features"]["annotations"] = features["featuresDict"]["features"].pop("objects")
+    file.write_text(json.dumps(features))
+    with pytest.raises(DataError, match=r"1\.1\.0: is a dataset of another kind \(its records have no objects\)"):
+        dataset_categories(with_data(config, directory=str(tmp_path)))
+
+
 def test_the_newest_version_is_taken(config, tiny_dataset, tmp_path):
     for version in ("1.1.0", "1.9.0", "1.10.0"):
         shutil.copytree(tiny_dataset, tmp_path / version)
@@ -220,6 +242,7 @@ def test_the_newest_version_is_taken(config, tiny_dataset, tmp_path):
     config = with_data(config, directory=str(tmp_path))
     assert split_size(config, "train") == TRAIN_IMAGE_COUNT
     (tmp_path / "1.10.0" / "dataset_info.json").unlink()
+    shutil.copytree(tiny_dataset, tmp_path / "1.9.0.backup")
     assert split_size(config, "train") == TRAIN_IMAGE_COUNT
 
 
@@ -238,9 +261,11 @@ def test_a_file_that_is_cut_off_is_named(config, tiny_dataset, tmp_path):
 
 def test_an_image_that_cannot_be_decoded_is_named(config, tiny_dataset, tmp_path):
     file = damaged_copy(tiny_dataset, tmp_path)
-    content = file.read_bytes()
-    second = content.index(b"\x89PNG", content.index(b"\x89PNG") + 1)
-    file.write_bytes(content[:second] + b"NOPE" + content[second + 4 :])
+    records = list(tf.data.TFRecordDataset([str(file)]).as_numpy_iterator())
+    records[1] = records[1].replace(b"\x89PNG", b"NOPE")
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        for record in records:
+            writer.write(record)
     with pytest.raises(DataError, match=r"image \d+ \(\d+.png\) cannot be decoded"):
         take(training_batches(with_data(config, directory=str(tmp_path)), batch_size=1), TRAIN_IMAGE_COUNT)
 
@@ -253,7 +278,7 @@ def test_a_flipped_bit_is_noticed(config, tiny_dataset, tmp_path):
     content = bytearray(file.read_bytes())
     content[content.index(records[2]["objects"]["amodal_crop"].tobytes())] ^= 1
     file.write_bytes(content)
-    expected = r"record 2 cannot be decoded; build the dataset again \(corrupted record"
+    expected = r"record 2 cannot be decoded \(.*corrupted record.*\); build it again"
     for read in (
         lambda: take(training_batches(config, batch_size=1), TRAIN_IMAGE_COUNT),
         lambda: list(evaluation_batches(config, batch_size=2)),
@@ -277,5 +302,8 @@ def test_a_damaged_record_is_named(config, tiny_dataset, tmp_path):
     content = bytearray(file.read_bytes())
     content[12:40] = b"\xff" * 28
     file.write_bytes(content)
+    config = with_data(config, directory=str(tmp_path), test_split="train")
     with pytest.raises(DataError, match="record 0 cannot be decoded"):
-        take(training_batches(with_data(config, directory=str(tmp_path)), batch_size=1), TRAIN_IMAGE_COUNT)
+        take(training_batches(config, batch_size=1), TRAIN_IMAGE_COUNT)
+    with pytest.raises(DataError, match="record 0 cannot be decoded"):
+        list(evaluation_records(config))

@@ -171,7 +171,7 @@ def _load_json(path: Path) -> dict:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise DataError(f"{path} is missing.\n{INSTRUCTIONS}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is no complete json file ({error}): fetch it again") from None
     if not isinstance(content, dict):
         raise DataError(f"{path} holds no json object with 'images', 'annotations' and 'categories'")
@@ -191,7 +191,14 @@ def _integer(entry: dict, key: str, where: str) -> int:
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         raise DataError(f"{where} has no whole number under '{key}'")
+    if not fits(value):
+        raise DataError(f"{where} has {value} under '{key}', which needs more than 64 bits; renumber the file")
     return value
+
+
+def fits(value: int) -> bool:
+    """Whether a signed integer of 64 bits, which records have, can hold a value."""
+    return -(2**63) <= value < 2**63
 
 
 def _release(annotations: list[dict], path: Path) -> str:
