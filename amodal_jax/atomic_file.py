@@ -1,6 +1,8 @@
 """Files that are either whole or not there."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -8,12 +10,22 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     """Writes a file, replacing one that is there, so that no reader and no failure ever sees a part of it.
 
     Raises:
-      OSError: the disk is full or the folder cannot be written; what was there before is still there.
+      OSError: the disk is full or the folder cannot be written; names `path`. What was there before is still there.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with naming(path):
+        try:
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Gives the OSErrors of the block the name of `path`: those of a write to a full disk have none."""
     try:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error

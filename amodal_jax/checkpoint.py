@@ -26,14 +26,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from amodal_jax.atomic_file import write_atomically
 from amodal_jax.build import Variables, build_detector, initialise
-from amodal_jax.config import Config, from_json, to_json
-from amodal_jax.errors import CheckpointError
+from amodal_jax.config import CONFIG_FILE, Config, from_json, read_config, to_json
+from amodal_jax.errors import CheckpointError, ConfigError
 
 absl.logging.set_verbosity(absl.logging.ERROR)  # Orbax warns of its own defaults
 _logger = logging.getLogger(__name__)
 
 Kind = Literal["last", "best"]
-_CONFIG = "config.json"
 _ITEMS = ("variables", "optimizer", "info")
 
 
@@ -120,17 +119,22 @@ class CheckpointWriter:
 def write_config(workdir: Path, config: Config) -> None:
     """Writes `config.json` of a run directory, which is made if need be."""
     workdir.mkdir(parents=True, exist_ok=True)
-    write_atomically(workdir / _CONFIG, to_json(config) + "\n")
+    write_atomically(workdir / CONFIG_FILE, to_json(config) + "\n")
 
 
-def read_config(workdir: Path) -> Config | None:
-    """The configuration in a run directory; None where there is none.
+def last_config(workdir: Path) -> Config | None:
+    """The configuration of a run by its newest checkpoint, or by `config.json` where it has none that can be read.
 
     Raises:
-      ConfigError: it is no configuration.
+      ConfigError: `config.json` is all there is, and it is no configuration.
+      CheckpointError: the checkpoint's is none, as when another version of this package has written it.
     """
-    path = workdir / _CONFIG
-    return from_json(path.read_text()) if path.is_file() else None
+    folder = _folder(workdir, "last")
+    for step in _steps(folder):
+        path = folder / str(step)
+        with contextlib.suppress(_Damaged):
+            return _config_of(path, _read_info(path))
+    return read_config(workdir)
 
 
 def best_metrics(workdir: Path) -> dict[str, float] | None:
@@ -194,10 +198,14 @@ def load_checkpoint(path: str | os.PathLike[str], *, kind: Kind = "last") -> tup
       CheckpointError: there is none, none is good, or its parameters are not those of its configuration.
     """
     place = Path(path).expanduser().absolute()
+    if not place.is_dir():
+        raise CheckpointError(
+            f"{place}: there is no such folder; name the --workdir of a training, or a checkpoint in it"
+        )
 
     def read(path: Path) -> tuple[Config, Variables, int]:
         info = _read_info(path)
-        config = from_json(info["config"])
+        config = _config_of(path, info)
         detector = build_detector(config)
         shapes = jax.eval_shape(lambda key: initialise(detector, config, key), jax.random.key(0))
         return config, _read_arrays(path, "variables", shapes, info["checksums"]["variables"]), int(path.name)
@@ -256,6 +264,13 @@ def _read_info(path: Path) -> dict[str, Any]:
         return {name: info[name] for name in ("config", "position", "metrics", "checksums")}
     except Exception as error:
         raise _Damaged(_first_line(error)) from error
+
+
+def _config_of(path: Path, info: dict[str, Any]) -> Config:
+    try:
+        return from_json(info["config"])
+    except (ConfigError, TypeError) as error:
+        raise CheckpointError(f"{path}: its configuration cannot be used: {error}") from error
 
 
 def _read_arrays(path: Path, item: str, like: Any, checksum: int) -> Any:

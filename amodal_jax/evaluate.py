@@ -73,6 +73,9 @@ def evaluate_detector(
     from amodal_jax.input_pipeline import evaluation_batches
 
     truth = read_truth(config)
+    first = jax.process_index() == 0
+    if first and output_dir is not None:
+        output_dir.mkdir(parents=True, exist_ok=True)  # a place that cannot be is better noticed now than at the end
     process_count, local_devices = jax.process_count(), jax.local_devices()
     per_device = -(-config.evaluation.batch_size // (len(local_devices) * process_count))
     batches = evaluation_batches(
@@ -81,7 +84,6 @@ def evaluate_detector(
         process_index=jax.process_index(),
         process_count=process_count,
     )
-    first = jax.process_index() == 0
     with tqdm(
         total=len(truth.image_sizes),
         desc="evaluate",

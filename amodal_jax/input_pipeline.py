@@ -37,6 +37,9 @@ _HEADER_BYTES = 12
 _FOOTER_BYTES = 4
 # The second where TensorFlow fails to make a message of the bytes it could not parse.
 _TF_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
+_BUILD_AGAIN = "build it again with scripts/build_dataset.py and --overwrite"
+# What only a dataset of this kind has.
+_FEATURES = {"image", "image/id", "image/filename", "image/height", "image/width", "objects"}
 _SKIP_IMAGE = {"image": tfds.decode.SkipDecoding()}
 # The byte with the bits of its index in reverse order: a packed row is mirrored by this and a reversal of its bytes.
 _MIRRORED_BYTES = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, ::-1], axis=1)[:, 0]
@@ -315,13 +318,26 @@ def _builder(config: Config) -> tfds.core.DatasetBuilder:
             f"{directory}: no such dataset; build it with scripts/build_dataset.py, or name it in data.directory"
         )
     if not (directory / "dataset_info.json").is_file():
-        versions = [path for path in directory.glob("*.*.*") if (path / "dataset_info.json").is_file()]
+        versions = [
+            path
+            for path in directory.iterdir()
+            if tfds.core.Version.is_valid(path.name) and (path / "dataset_info.json").is_file()
+        ]
         if not versions:
             raise DataError(
-                f"{directory}: holds no built dataset (no dataset_info.json in it or in a version's folder)"
+                f"{directory}: holds no built dataset (no dataset_info.json in it or in a version's folder); "
+                "name the folder that scripts/build_dataset.py said it built"
             )
         directory = max(versions, key=lambda path: tfds.core.Version(path.name))
-    return tfds.builder_from_directory(directory)
+    try:
+        builder = tfds.builder_from_directory(directory)
+    except Exception as error:  # of as many kinds as there are files in which something can be wrong
+        raise DataError(f"{directory}: is no whole dataset ({_first_line(error)}); {_BUILD_AGAIN}") from error
+    missing = sorted(_FEATURES - set(builder.info.features or ()))
+    if missing or builder.info.file_format != tfds.core.FileFormat.TFRECORD:
+        lacks = f"its records have no {', '.join(missing)}" if missing else "its records are in no TFRecord files"
+        raise DataError(f"{directory}: is a dataset of another kind ({lacks}); build it with scripts/build_dataset.py")
+    return builder
 
 
 class _Records:
@@ -344,12 +360,12 @@ class _Records:
             try:
                 self._files[path] = os.open(path, os.O_RDONLY)
             except OSError as error:
-                raise DataError(f"{path}: cannot be read ({error.strerror}); build the dataset again") from error
+                raise DataError(f"{path}: cannot be read ({error.strerror}); {_BUILD_AGAIN}") from error
             places = _scan(path)
             if len(places) < instruction.examples_in_shard:
                 raise DataError(
                     f"{path}: is cut off after {len(places)} of {instruction.examples_in_shard} records; "
-                    "copy or build the dataset again"
+                    f"copy it again, or {_BUILD_AGAIN}"
                 )
             self._places += [(self._files[path], *place) for place in places[instruction.skip :][: instruction.take]]
         if not self._places:
@@ -367,25 +383,35 @@ class _Records:
         return os.pread(file, length, begin)
 
     def undecoded(self) -> Iterator[dict[str, Any]]:
-        """Every record in order, as nested dictionaries of NumPy values; images are the files' bytes."""
+        """Every record in order, as nested dictionaries of NumPy values; images are the files' bytes.
+
+        Raises:
+          DataError: a record is damaged; names its number.
+        """
 
         def parse(index):
             serialized = tf.ensure_shape(tf.numpy_function(self.read, [index], tf.string, stateful=False), [])
             return self.features.deserialize_example(serialized, decoders=_SKIP_IMAGE)
 
         dataset = tf.data.Dataset.range(len(self)).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
-        return dataset.as_numpy_iterator()
+        records = dataset.as_numpy_iterator()
+        for index in range(len(self)):
+            try:
+                record = next(records)
+            except _TF_ERRORS as error:
+                raise DataError(f"{self}: record {index} cannot be decoded; {_BUILD_AGAIN}") from error
+            yield record
 
     def explain(self, error: Exception) -> DataError:
-        """Finds the first record that cannot be decoded, which tf.data's errors do not name."""
-        name = f"{self}: record 0"
+        """Finds the first record or image that cannot be decoded, which tf.data's errors do not name."""
         try:
-            for index, record in enumerate(self.undecoded(), start=1):
+            for record in self.undecoded():
                 name = f"{self}: image {record['image/id']} ({record['image/filename'].decode()})"
                 tf.io.decode_image(record["image"], channels=3, expand_animations=False)
-                name = f"{self}: record {index}"
-        except _TF_ERRORS as cause:
-            return DataError(f"{name} cannot be decoded; build the dataset again ({_first_line(cause)})")
+        except DataError as damaged:
+            return damaged
+        except _TF_ERRORS:
+            return DataError(f"{name} cannot be decoded; mend the file, then {_BUILD_AGAIN}")
         return DataError(f"{self}: {_first_line(error)}")
 
 
@@ -410,4 +436,4 @@ def _scan(path: str) -> list[tuple[int, int]]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -8,7 +8,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
@@ -64,7 +64,8 @@ def predict_files(predictor: Predictor, images: list[Path], out: Path, *, score_
       The number of images that could not be read.
 
     Raises:
-      DataError: two images have one name, or an overlay would replace an image. Nothing is written then.
+      DataError: two images have one name, or `out` is the folder of an image, where an overlay could replace another
+        image. Nothing is written then.
     """
     by_name: dict[str, Path] = {}
     for path in images:
@@ -74,14 +75,13 @@ def predict_files(predictor: Predictor, images: list[Path], out: Path, *, score_
                 f"{other} and {path} would both be written to {out / path.stem}.png: "
                 "predict them in separate calls, each with a folder of its own"
             )
-        if (out / f"{path.stem}.png").resolve() == path.resolve():
-            raise DataError(f"the overlay of {path} would replace it: write to another folder")
+        if out.resolve() == path.resolve().parent:
+            raise DataError(f"the overlay of {path} would lie among the images in {out}: write to another folder")
     out.mkdir(parents=True, exist_ok=True)
     failures = 0
     for path in tqdm(images, desc="predict", unit="image", mininterval=0.5 if sys.stderr.isatty() else 30):
         try:
-            image = read_image(path)
-            instances = predictor(image)
+            image, instances = _predict(predictor, path)
         except ImageError as error:
             failures += 1
             tqdm.write(f"error: {error}", file=sys.stderr)
@@ -92,6 +92,15 @@ def predict_files(predictor: Predictor, images: list[Path], out: Path, *, score_
         content = to_json(instances, path.name, (image.shape[0], image.shape[1]))
         write_atomically(out / f"{path.stem}.json", json.dumps(content) + "\n")
     return failures
+
+
+def _predict(predictor: Predictor, path: Path) -> tuple[UInt8[np.ndarray, "H W 3"], Instances]:
+    """The image of a file and the objects in it; an ImageError names the file."""
+    image = read_image(path)
+    try:
+        return image, predictor(image)
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
 
 
 def to_json(instances: Instances, file_name: str, image_size: tuple[int, int]) -> dict[str, Any]:

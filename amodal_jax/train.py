@@ -34,7 +34,7 @@ from amodal_jax.checkpoint import (
     Checkpoint,
     CheckpointWriter,
     best_metrics,
-    read_config,
+    last_config,
     restore_last,
     write_config,
 )
@@ -337,7 +337,7 @@ def _share(batch_size: int, parts: int) -> int:
 
 def _check_same_run(config: Config, workdir: Path) -> None:
     """Refuses to go on with a run under a configuration that would have given other steps."""
-    before = read_config(workdir)
+    before = last_config(workdir)
     if before is None:
         return
     free = FREE_FIELDS + (("train.steps",) if config.train.schedule == "step" else ())

@@ -13,6 +13,7 @@ from pycocotools import mask as coco_mask
 
 POLYGON_TOO_SHORT = "polygon of fewer than three points"
 POLYGON_UNREADABLE = "polygon that is no list of x, y pairs"
+POLYGON_TOO_FAR = "polygon with a coordinate that no image has"
 RLE_UNREADABLE = "run-length code that does not fill its image"
 SIZE_DIFFERS = "run-length code of another size than its image"
 BEYOND_IMAGE = "mask reaching outside its image"
@@ -146,8 +147,10 @@ def _parse_polygons(segmentation: Any, height: int, width: int) -> Parsed:
             continue
         if points.ndim == 2 and points.shape[1] == 2:
             points = points.reshape(-1)
-        if points.ndim != 1 or points.size % 2 or not np.all(np.abs(points) <= _LARGEST_COORDINATE):
+        if points.ndim != 1 or points.size % 2 or np.isnan(points).any():
             flaws[POLYGON_UNREADABLE] = None
+        elif np.any(np.abs(points) > _LARGEST_COORDINATE):
+            flaws[POLYGON_TOO_FAR] = None
         elif points.size < 6:
             flaws[POLYGON_TOO_SHORT] = None
         else:

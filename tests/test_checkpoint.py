@@ -1,9 +1,7 @@
 import contextlib
 import dataclasses
 import logging
-import resource
 import shutil
-import signal
 import sys
 
 import jax
@@ -17,13 +15,15 @@ from amodal_jax.checkpoint import (
     Checkpoint,
     CheckpointWriter,
     best_metrics,
+    last_config,
     load_checkpoint,
-    read_config,
     restore_last,
     write_config,
 )
+from amodal_jax.config import read_config
 from amodal_jax.errors import CheckpointError, ConfigError
 from amodal_jax.optimizer import make_optimizer
+from tests.full_disk import files_limited_to
 from tests.micro import micro_config
 
 CONFIG = micro_config()
@@ -211,20 +211,13 @@ def test_a_configuration_that_does_not_fit_its_checkpoint_is_refused(tmp_path, v
 
 
 def test_a_full_disk_leaves_the_last_good_one(run, variables):
-    """The limit on a file's size fails the same writes as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    usual = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        writer = CheckpointWriter(run, "last", CONFIG)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
-        with (
-            pytest.raises(CheckpointError, match="could not be written .* the newest good one is of step 3"),
-            contextlib.closing(writer),
-        ):
-            writer.save(checkpoint_of(4, variables))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, usual)
+    writer = CheckpointWriter(run, "last", CONFIG)
+    with (
+        files_limited_to(10_000),
+        pytest.raises(CheckpointError, match="could not be written .* the newest good one is of step 3"),
+        contextlib.closing(writer),
+    ):
+        writer.save(checkpoint_of(4, variables))
     assert kept(run) == [2, 3]
     assert restore_last(run, variables, checkpoint_of(3, variables).optimizer_state).step == 3
     CheckpointWriter(run, "last", CONFIG).close()
@@ -236,5 +229,29 @@ def test_the_run_directorys_configuration(tmp_path):
     write_config(tmp_path / "run", CONFIG)
     assert read_config(tmp_path / "run") == CONFIG
     (tmp_path / "run" / "config.json").write_text("{")
-    with pytest.raises(ConfigError, match="not JSON"):
+    with pytest.raises(ConfigError, match=r"run/config\.json: the configuration is not JSON"):
         read_config(tmp_path / "run")
+    (tmp_path / "run" / "config.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"run/config\.json: .*utf-8"):
+        read_config(tmp_path / "run")
+
+
+def test_the_configuration_of_a_run_is_that_of_its_newest_checkpoint(run):
+    """Whatever has become of `config.json`, so that nobody goes on with other values by accident."""
+    other = dataclasses.replace(CONFIG, name="other")
+    assert last_config(run) == CONFIG
+    write_config(run, other)
+    assert last_config(run) == CONFIG
+    (run / "config.json").write_text("{")
+    damage(largest_file(run / "checkpoints" / "last" / "3" / "info"), "gone")
+    assert last_config(run) == CONFIG
+    write_config(run, other)
+    shutil.rmtree(run / "checkpoints")
+    assert last_config(run) == other
+
+
+def test_a_configuration_of_another_version_is_named(run):
+    info = largest_file(run / "checkpoints" / "last" / "3" / "info")
+    info.write_bytes(info.read_bytes().replace(b"fpn_channels", b"fpn_channelz"))
+    with pytest.raises(CheckpointError, match=r"last/3: its configuration cannot be used: .*fpn_channelz"):
+        load_checkpoint(run)

@@ -191,6 +191,27 @@ def test_a_missing_dataset_is_named(config, tmp_path):
         dataset_class_names(with_data(config, directory=str(tmp_path)))
 
 
+@pytest.mark.parametrize(
+    ("name", "content"), [("dataset_info.json", "{}"), ("features.json", '{"a":'), ("features.json", None)]
+)
+def test_a_dataset_whose_description_is_damaged_is_named(config, tiny_dataset, tmp_path, name, content):
+    damaged_copy(tiny_dataset, tmp_path)
+    file = tmp_path / "1.0.0" / name
+    file.unlink() if content is None else file.write_text(content)
+    with pytest.raises(DataError, match=r"1\.0\.0: is no whole dataset .*--overwrite"):
+        dataset_class_names(with_data(config, directory=str(tmp_path)))
+
+
+def test_a_dataset_of_another_kind_is_named(config, tiny_dataset, tmp_path):
+    damaged_copy(tiny_dataset, tmp_path)
+    file = tmp_path / "1.0.0" / "features.json"
+    features = json.loads(file.read_text())
+    features["featuresDict"]["features"]["annotations"] = features["featuresDict"]["features"].pop("objects")
+    file.write_text(json.dumps(features))
+    with pytest.raises(DataError, match=r"1\.0\.0: is a dataset of another kind \(its records have no objects\)"):
+        dataset_class_names(with_data(config, directory=str(tmp_path)))
+
+
 def test_the_newest_version_is_taken(config, tiny_dataset, tmp_path):
     for version in ("1.0.0", "1.9.0", "1.10.0"):
         shutil.copytree(tiny_dataset, tmp_path / version)
@@ -200,6 +221,7 @@ def test_the_newest_version_is_taken(config, tiny_dataset, tmp_path):
     config = with_data(config, directory=str(tmp_path))
     assert split_size(config, "train") == TRAIN_IMAGE_COUNT
     (tmp_path / "1.10.0" / "dataset_info.json").unlink()
+    shutil.copytree(tiny_dataset, tmp_path / "1.9.0.backup")
     assert split_size(config, "train") == TRAIN_IMAGE_COUNT
 
 
@@ -230,5 +252,8 @@ def test_a_damaged_record_is_named(config, tiny_dataset, tmp_path):
     content = bytearray(file.read_bytes())
     content[12:40] = b"\xff" * 28
     file.write_bytes(content)
+    config = with_data(config, directory=str(tmp_path), test_split="train")
     with pytest.raises(DataError, match="record 0 cannot be decoded"):
-        take(training_batches(with_data(config, directory=str(tmp_path)), batch_size=1), TRAIN_IMAGE_COUNT)
+        take(training_batches(config, batch_size=1), TRAIN_IMAGE_COUNT)
+    with pytest.raises(DataError, match="record 0 cannot be decoded"):
+        list(evaluation_records(config))

@@ -77,7 +77,7 @@ def read_scene(path: Path, *, include_stuff: bool, renames: Mapping[str, str]) -
     """
     try:
         content = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is no complete json file ({error})") from None
     if not isinstance(content, dict):
         raise DataError(f"{path} holds no json object")
@@ -90,9 +90,9 @@ def read_scene(path: Path, *, include_stuff: bool, renames: Mapping[str, str]) -
     regions, flaws, stuff = [], [], 0
     for number, region in enumerate(content["regions"], start=1):
         where = f"{path}: region {number}"
-        for key in ("name", "order", "isStuff", "segmentation"):
-            if key not in region:
-                raise DataError(f"{where} lacks the key '{key}'")
+        for key, kind in (("name", str), ("order", int), ("isStuff", int), ("segmentation", list | dict)):
+            if not isinstance(region, dict) or not isinstance(region.get(key), kind):
+                raise DataError(f"{where}: the key '{key}' is missing or of the wrong type")
         if region["isStuff"] and not include_stuff:
             stuff += 1
             continue
@@ -224,9 +224,13 @@ def _annotations(scenes: Sequence[Scene]) -> list[KinsAnnotation]:
 
 def _place_image(source: Path, destination: Path, link: bool) -> None:
     unfinished = destination.with_name(f".{destination.name}.unfinished")
-    unfinished.unlink(missing_ok=True)
-    if link:
-        unfinished.symlink_to(source.resolve())
-    else:
-        shutil.copyfile(source, unfinished)
-    os.replace(unfinished, destination)
+    try:
+        unfinished.unlink(missing_ok=True)
+        if link:
+            unfinished.symlink_to(source.resolve())
+        else:
+            shutil.copyfile(source, unfinished)
+        os.replace(unfinished, destination)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise

@@ -104,8 +104,9 @@ def read_annotation_file(path: Path, manual_dir: Path, split: str) -> Annotation
 
     sizes: dict[int, tuple[Path, int, int]] = {}
     for index, image in enumerate(images):
+        # Devices have no 64-bit integers.
         identifier, width, height = (
-            _integer(image, key, f"{path}: image {index}") for key in ("id", "width", "height")
+            _integer(image, key, f"{path}: image {index}", bits=32) for key in ("id", "width", "height")
         )
         if not isinstance(image.get("file_name"), str):
             raise DataError(f"{path}: image {identifier} has no text under 'file_name'")
@@ -170,7 +171,7 @@ def _load_json(path: Path) -> dict:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise DataError(f"{path} is missing.\n{INSTRUCTIONS}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is no complete json file ({error}): fetch it again") from None
     if not isinstance(content, dict):
         raise DataError(f"{path} holds no json object with 'images', 'annotations' and 'categories'")
@@ -184,13 +185,20 @@ def _list_of_dicts(content: dict, key: str, path: Path) -> list[dict]:
     return entries
 
 
-def _integer(entry: dict, key: str, where: str) -> int:
+def _integer(entry: dict, key: str, where: str, *, bits: int = 64) -> int:
     value = entry.get(key)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         raise DataError(f"{where} has no whole number under '{key}'")
+    if not fits(value, bits=bits):
+        raise DataError(f"{where} has {value} under '{key}', which needs more than {bits} bits; renumber the file")
     return value
+
+
+def fits(value: int, *, bits: int = 64) -> bool:
+    """Whether a signed integer of so many bits can hold a value; those of records have 64."""
+    return -(2 ** (bits - 1)) <= value < 2 ** (bits - 1)
 
 
 def _release(annotations: list[dict], path: Path) -> str:

@@ -1,10 +1,8 @@
 """The TFDS builder of KINS and of every dataset written as KINS json."""
 
 import json
-import multiprocessing
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,6 +26,7 @@ from data.kins.annotations import (
 )
 from data.kins.layout import INSTRUCTIONS, SPLITS
 from data.kins.records import RecordMaker
+from data.worker_processes import ordered_map
 
 REPORT_FILE = "annotation_report.json"
 
@@ -135,12 +134,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             file.release,
             {identifier: names.index(name) for identifier, name in file.categories.items() if name in names},
         )
-        parallel = self._workers > 1 and len(file.images) >= _IMAGES_WORTH_PROCESSES
-        # Not forked: TensorFlow's threads are running by now.
-        pool = multiprocessing.get_context("spawn").Pool(self._workers) if parallel else None
+        workers = self._workers if len(file.images) >= _IMAGES_WORTH_PROCESSES else 1
         instances = 0
         with (
-            pool or nullcontext(),
+            ordered_map(workers, chunk_size=8) as map_in_order,
             tqdm(
                 total=len(file.images),
                 desc=split,
@@ -149,8 +146,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 mininterval=0.5 if sys.stderr.isatty() else 30,
             ) as progress,
         ):
-            made = pool.imap(make_record, file.images, chunksize=8) if pool else map(make_record, file.images)
-            for image, (record, found) in zip(file.images, made, strict=True):
+            for image, (record, found) in zip(file.images, map_in_order(make_record, file.images), strict=True):
                 counts.add(found)
                 instances += len(record["objects"])
                 yield image.id, {"image": image.path, **record}

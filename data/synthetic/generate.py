@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import multiprocessing
 import os
 import shutil
 import tempfile
@@ -22,6 +21,7 @@ from typing import NamedTuple
 import cv2
 from tqdm import tqdm
 
+from amodal_jax.atomic_file import write_atomically
 from amodal_jax.errors import DataError
 from data import segmentation
 from data.kins import layout
@@ -30,6 +30,7 @@ from data.kins.orders import clusters_and_orders
 from data.kins.writer import KinsAnnotation, write_annotations
 from data.segmentation import Rle
 from data.synthetic.scene import make_scene
+from data.worker_processes import ordered_map
 
 REVISION = 2
 """Raised whenever the same seed gives other scenes than before, so that nobody reuses the old ones."""
@@ -108,7 +109,7 @@ def generate(
     with _whole_or_nothing(out) as folder:
         for split in layout.SPLITS:
             _write_split(folder, split, request, workers, progress)
-        (folder / REQUEST_FILE).write_text(request.to_json(), encoding="utf-8")
+        write_atomically(folder / REQUEST_FILE, request.to_json())
     return True
 
 
@@ -151,9 +152,9 @@ def _write_split(folder: Path, split: str, request: Request, workers: int, progr
     draw = functools.partial(_write_image, folder, split, request)
     images: list[dict] = []
     annotations: list[KinsAnnotation] = []
-    with _mapper(workers) as imap:
+    with ordered_map(workers, chunk_size=4) as map_in_order:
         scenes = tqdm(
-            imap(draw, range(count)),
+            map_in_order(draw, range(count)),
             total=count,
             desc=f"draw {split}",
             unit="image",
@@ -172,17 +173,6 @@ def _file_name(split: str, index: int) -> Path:
     return layout.IMAGE_FOLDERS[split] / f"{index:06d}.png"
 
 
-@contextmanager
-def _mapper(workers: int) -> Iterator:
-    """`map` in this process or over several; the results come in order."""
-    if workers <= 1:
-        yield map
-        return
-    # Started afresh: a fork of a process in which JAX or TensorFlow run threads may hang.
-    with multiprocessing.get_context("spawn").Pool(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        yield functools.partial(pool.imap, chunksize=4)
-
-
 def _write_image(folder: Path, split: str, request: Request, index: int) -> list[_Drawn]:
     # The split's number is part of the seed: no test scene can be a training scene.
     seed = (request.seed, layout.SPLITS.index(split), index)
@@ -190,7 +180,7 @@ def _write_image(folder: Path, split: str, request: Request, index: int) -> list
     options = [cv2.IMWRITE_PNG_COMPRESSION, PNG_COMPRESSION]
     _, encoded = cv2.imencode(".png", cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR), options)
     # OpenCV's own writer keeps silent about a full disk.
-    (folder / _file_name(split, index)).write_bytes(encoded.tobytes())
+    write_atomically(folder / _file_name(split, index), encoded.tobytes())
     amodal = [segmentation.encode(instance.amodal_mask) for instance in scene.instances]
     inmodal = [segmentation.encode(instance.visible_mask) for instance in scene.instances]
     # The scene's own order, not the distance of the middles, says which of two instances hides the other.

@@ -161,8 +161,9 @@ def test_a_box_near_its_masks_is_kept_and_cut_off_at_the_border(record_of):
     assert box_of(instance) == (40, 10, 60, 30)
 
 
-def test_a_missing_order_is_minus_one(record_of):
-    (instance,), problems = record_of(good_annotation(ico_id=None))
+@pytest.mark.parametrize("order", [None, "first", 2**63])
+def test_an_order_that_is_none_is_minus_one(record_of, order):
+    (instance,), problems = record_of(good_annotation(ico_id=order))
     assert problems == [kinds.ORDER_MISSING]
     assert (instance["cluster_id"], instance["occlusion_order"]) == (-1, -1)
 
@@ -222,6 +223,8 @@ def test_annotations_of_what_is_not_listed_are_problems(read_changed):
         ("2020", lambda c: c["images"][1].pop("width"), "image 1 has no whole number under 'width'"),
         ("2020", lambda c: c["images"][1].pop("file_name"), "'file_name'"),
         ("2020", lambda c: c["images"][1].update(id=0), "two images have the id 0"),
+        ("2020", lambda c: c["images"][1].update(id=2**31), "image 1 has 2147483648 under 'id'"),
+        ("2020", lambda c: c["annotations"][2].update(id=2**63), "annotation 2 has 9223372036854775808 under 'id'"),
         ("2020", lambda c: c["annotations"][2].pop("image_id"), "annotation 2 has no whole number under 'image_id'"),
         ("2020", lambda c: c["annotations"][2].update(category_id="car"), "'category_id'"),
         ("2020", lambda c: [a.pop("i_segm") for a in c["annotations"]], "'i_segm'"),
@@ -238,7 +241,7 @@ def test_a_file_that_cannot_be_understood_is_an_error_that_says_why(read_changed
     assert words in str(error.value)
 
 
-@pytest.mark.parametrize("content", [b"", b'{"images": [', b"[]", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"", b'{"images": [', b"[]", b"\xff\xfe", b"[" * 200_000])
 def test_a_file_that_is_no_whole_json_is_an_error(tmp_path, content):
     path = tmp_path / "update_train_2020.json"
     path.write_bytes(content)

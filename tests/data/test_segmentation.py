@@ -93,7 +93,7 @@ def test_polygons_that_cannot_be_drawn_are_named_and_the_others_kept():
 
 
 def test_a_wild_coordinate_does_not_stop_the_machine():
-    assert segmentation.parse([[0, 0, 1e12, 0, 5, 5]], 20, 20) == (None, (segmentation.POLYGON_UNREADABLE,))
+    assert segmentation.parse([[0, 0, 1e12, 0, 5, 5]], 20, 20) == (None, (segmentation.POLYGON_TOO_FAR,))
 
 
 def test_what_lies_outside_the_image_is_cut_off_and_named():
