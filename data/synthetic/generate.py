@@ -48,6 +48,8 @@ class Request:
     """pixels"""
     height: int
     """pixels"""
+    classes: tuple[str, ...] = KINS_CLASS_NAMES
+    """of the objects, some of KINS'"""
     revision: int = REVISION
 
     def validate(self) -> None:
@@ -56,6 +58,16 @@ class Request:
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise DataError(f"synthetic scenes: {name} is {getattr(self, name)}, the least possible is {low}")
+        unknown = [name for name in self.classes if name not in KINS_CLASS_NAMES]
+        if unknown or not self.classes or len(set(self.classes)) < len(self.classes):
+            raise DataError(
+                f"synthetic scenes: classes are {', '.join(self.classes) or 'none'}; name each at most once, of "
+                f"{', '.join(KINS_CLASS_NAMES)}"
+            )
+
+    def to_json(self) -> str:
+        """What stands in the request's file."""
+        return json.dumps(asdict(self)) + "\n"
 
 
 class _Drawn(NamedTuple):
@@ -95,7 +107,7 @@ def generate(
         folder.mkdir()
         for split in layout.SPLITS:
             _write_split(folder, split, request, workers, progress)
-        write_atomically(folder / REQUEST_FILE, json.dumps(asdict(request)) + "\n")
+        write_atomically(folder / REQUEST_FILE, request.to_json())
     return True
 
 
@@ -109,7 +121,7 @@ def _found(out: Path, request: Request, overwrite: bool) -> bool:
         there = json.loads((out / REQUEST_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise DataError(f"{out} exists and holds no synthetic scenes: name another folder, or remove it") from None
-    if there == asdict(request):
+    if there == json.loads(request.to_json()):
         return True
     if not overwrite:
         raise DataError(f"{out} holds other synthetic scenes ({there}): name another folder, or ask to overwrite it")
@@ -136,7 +148,7 @@ def _write_split(folder: Path, split: str, request: Request, workers: int, progr
             images.append({"id": image_id, "file_name": _file_name(split, image_id).as_posix(), **size})
             for instance in drawn:
                 annotations.append(KinsAnnotation(len(annotations) + 1, image_id, *instance))
-    write_annotations(folder / layout.ANNOTATION_FILES["2020"][split], images, annotations, KINS_CLASS_NAMES)
+    write_annotations(folder / layout.ANNOTATION_FILES["2020"][split], images, annotations, request.classes)
 
 
 def _file_name(split: str, index: int) -> Path:
@@ -145,7 +157,8 @@ def _file_name(split: str, index: int) -> Path:
 
 def _write_image(folder: Path, split: str, request: Request, index: int) -> list[_Drawn]:
     # The split's number is part of the seed: no test scene can be a training scene.
-    scene = make_scene((request.seed, layout.SPLITS.index(split), index), request.width, request.height)
+    seed = (request.seed, layout.SPLITS.index(split), index)
+    scene = make_scene(seed, request.width, request.height, request.classes)
     options = [cv2.IMWRITE_PNG_COMPRESSION, PNG_COMPRESSION]
     _, encoded = cv2.imencode(".png", cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR), options)
     # OpenCV's own writer keeps silent about a full disk.
