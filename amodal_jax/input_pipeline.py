@@ -438,9 +438,7 @@ class _Records:
             try:
                 record = next(records)
             except _TF_ERRORS as error:
-                raise DataError(
-                    f"{self}: record {index} cannot be decoded ({first_line(error)}); {_BUILD_AGAIN}"
-                ) from error
+                raise DataError(f"{self}: record {index} cannot be decoded; {_BUILD_AGAIN}") from error
             yield record
 
     def explain(self, error: Exception) -> DataError:

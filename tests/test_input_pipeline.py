@@ -276,9 +276,11 @@ def test_a_flipped_bit_is_noticed(config, tiny_dataset, tmp_path):
     file = damaged_copy(tiny_dataset, tmp_path)
     records = list(evaluation_records(config))
     content = bytearray(file.read_bytes())
-    content[content.index(records[2]["objects"]["amodal_crop"].tobytes())] ^= 1
+    mask = records[2]["objects"]["amodal_rle"][0]
+    assert content.count(mask) == 1
+    content[content.index(mask)] ^= 1
     file.write_bytes(content)
-    expected = r"record 2 cannot be decoded \(.*corrupted record.*\); build it again"
+    expected = "record 2 cannot be decoded; build it again"
     for read in (
         lambda: take(training_batches(config, batch_size=1), TRAIN_IMAGE_COUNT),
         lambda: list(evaluation_batches(config, batch_size=2)),
