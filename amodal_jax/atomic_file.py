@@ -1,6 +1,7 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and the folders they are written to."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,18 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder, and those above it, if need be: before long work whose result shall lie in it.
+
+    Raises:
+      OSError: it cannot be made, or not be written; names `path`.
+    """
+    with naming(path):
+        path.mkdir(parents=True, exist_ok=True)
+    if not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
 
 @contextlib.contextmanager

@@ -8,12 +8,13 @@ and, in `best`, the evaluation's figures. Orbax writes to a temporary folder and
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import shutil
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,12 +25,14 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from amodal_jax.atomic_file import write_atomically
+from amodal_jax.atomic_file import make_folder, write_atomically
 from amodal_jax.build import Variables, build_detector, initialise
 from amodal_jax.config import CONFIG_FILE, Config, from_json, read_config, to_json
 from amodal_jax.errors import CheckpointError, ConfigError
 
-absl.logging.set_verbosity(absl.logging.ERROR)  # Orbax warns of its own defaults
+# Orbax warns of its own defaults, and logs what it raises as well; asyncio logs what else goes wrong because of that.
+absl.logging.set_verbosity(absl.logging.FATAL)
+logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 _logger = logging.getLogger(__name__)
 
 Kind = Literal["last", "best"]
@@ -58,10 +61,8 @@ class CheckpointWriter:
         self._folder = _folder(workdir, kind)
         self._config = config
         keep = config.train.keep_checkpoints if kind == "last" else 1
-        if jax.process_index() == 0:
-            # What a killed process or a full disk has left.
-            for unfinished in self._folder.glob("*.orbax-checkpoint-tmp*"):
-                shutil.rmtree(unfinished)
+        _ignore_late_callbacks()
+        self._remove_unfinished()  # what a killed process has left
         try:
             self._manager = ocp.CheckpointManager(
                 self._folder, item_names=_ITEMS, options=ocp.CheckpointManagerOptions(max_to_keep=keep)
@@ -111,14 +112,23 @@ class CheckpointWriter:
             raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> CheckpointError:
+        self._remove_unfinished()
         steps = _steps(self._folder)
         good = f"the newest good one is of step {steps[0]}" if steps else "there is no good one yet"
-        return CheckpointError(f"{self._folder}: a checkpoint could not be written ({_first_line(error)}); {good}")
+        return CheckpointError(
+            f"{self._folder}: a checkpoint could not be written ({_reason(error)}); {good}. "
+            "Mend this, then run the same command again"
+        )
+
+    def _remove_unfinished(self) -> None:
+        if jax.process_index() == 0:
+            for unfinished in self._folder.glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def write_config(workdir: Path, config: Config) -> None:
     """Writes `config.json` of a run directory, which is made if need be."""
-    workdir.mkdir(parents=True, exist_ok=True)
+    make_folder(workdir)
     write_atomically(workdir / CONFIG_FILE, to_json(config) + "\n")
 
 
@@ -293,10 +303,10 @@ def _read_arrays(path: Path, item: str, like: Any, checksum: int) -> Any:
                     f"{path}: does not fit the configuration: {item} {name} is {there or 'absent'} in the checkpoint "
                     f"and {here or 'absent'} in the network"
                 )
+        _ignore_late_callbacks()
         try:
-            with _without_late_callbacks():
-                # Restored as NumPy arrays: the devices that it was saved from may not be here.
-                arrays = reader.restore(path / item, jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like))
+            # Restored as NumPy arrays: the devices that it was saved from may not be here.
+            arrays = reader.restore(path / item, jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like))
         except Exception as error:
             raise _Damaged(_first_line(error)) from error
     if _checksum(arrays) != checksum:
@@ -312,21 +322,19 @@ def _checksum(tree: Any) -> int:
     return value
 
 
-@contextlib.contextmanager
-def _without_late_callbacks() -> Iterator[None]:
-    """Keeps the tracebacks off stderr that Orbax' other reads give when one of them fails and ends the event loop.
+def _ignore_late_callbacks() -> None:
+    """Keeps the tracebacks off stderr that Orbax' other reads or writes give when one of them fails.
 
-    They come late, so that after a failure the hook stays.
+    It ends the event loop that they are to report to. They come late, so that the hook stays.
     """
     usual = sys.unraisablehook
+    if getattr(usual, "func", None) is not _unraisable:
+        sys.unraisablehook = functools.partial(_unraisable, usual)
 
-    def hook(unraisable):
-        if str(unraisable.exc_value) != "Event loop is closed":
-            usual(unraisable)
 
-    sys.unraisablehook = hook
-    yield
-    sys.unraisablehook = usual
+def _unraisable(usual: Callable[[Any], Any], unraisable: Any) -> None:
+    if str(unraisable.exc_value) != "Event loop is closed":
+        usual(unraisable)
 
 
 def _names(tree: Any) -> dict[str, tuple[int, ...]]:
@@ -346,6 +354,14 @@ def _over_all_processes(tree: Any) -> Any:
         return jax.make_array_from_single_device_arrays(array.shape, everywhere, parts)
 
     return jax.tree.map(whole, tree)
+
+
+def _reason(error: Exception) -> str:
+    """Why a write has failed, which TensorStore says at the end of what it was about."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text, of_system, _ = _first_line(error).partition(" [os_error_code=")
+    return text.rpartition(": ")[2] if of_system else text
 
 
 def _first_line(error: Exception) -> str:

@@ -19,7 +19,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
-from amodal_jax.atomic_file import write_atomically
+from amodal_jax.atomic_file import make_folder, write_atomically
 from amodal_jax.build import Variables
 from amodal_jax.config import Config
 from amodal_jax.errors import ConfigError, DataError
@@ -75,7 +75,7 @@ def evaluate_detector(
     truth = read_truth(config)
     first = jax.process_index() == 0
     if first and output_dir is not None:
-        output_dir.mkdir(parents=True, exist_ok=True)  # a place that cannot be is better noticed now than at the end
+        make_folder(output_dir)
     process_count, local_devices = jax.process_count(), jax.local_devices()
     per_device = -(-config.evaluation.batch_size // (len(local_devices) * process_count))
     batches = evaluation_batches(
@@ -266,7 +266,7 @@ def write_results(output_dir: Path, results: Results, metrics: dict[str, float])
     Stock COCOeval takes a detection's area from `bbox` where it is there: for the mask figures of small, medium and
     large objects as `metrics.json` has them, leave `bbox` out on loading.
     """
-    output_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(output_dir)
     files = {"det": "detections.json"} if set(results) == {"det"} else {}
     files |= {kind: f"detections_{kind}.json" for kind in results if kind != "det"}
     for kind, name in files.items():

@@ -28,6 +28,7 @@ _MOST_OBJECTS = 60  # detections of an image on the page, the best ones
 _LOSS_TERMS = ("rpn_objectness", "rpn_box", "classification", "box", "occlusion", "amodal_mask", "inmodal_mask")
 _COUNTS = ("images", "detections", "occlusion_matches")  # of an evaluation
 _PRECISION = re.compile(rf"(?:^|/)({'|'.join(KINDS)})/(AP|AP50)$")
+_RESULT_FIELDS = {"image_id", "category_id", "bbox", "score"}
 _FIELD = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -54,7 +55,7 @@ def write_report(run_dir: Path, output: Path | None = None, *, images: int = 24)
     if config is None:
         raise ConfigError(f"{run_dir}: no run directory (it has no {CONFIG_FILE}); name the --workdir of a training")
     output = run_dir / "report.html" if output is None else output
-    metrics = _read_json(run_dir / "evaluation" / "metrics.json")
+    metrics = _read_metrics(run_dir / "evaluation" / "metrics.json")
     gallery, note = _gallery(config, run_dir / "evaluation", images)
     page = _fill(
         resources.files(amodal_jax).joinpath("report_template.html").read_text(encoding="utf-8"),
@@ -86,7 +87,7 @@ def read_metrics_log(path: Path) -> dict[str, Series]:
       DataError: a line is no JSON object with a step; names it.
     """
     series: dict[str, Series] = {}
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
     for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line)
@@ -113,6 +114,27 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path}: is no JSON ({error}); evaluate the run again") from error
+
+
+def _read_metrics(path: Path) -> dict[str, float] | None:
+    metrics = _read_json(path)
+    if metrics is not None and not (
+        isinstance(metrics, dict) and all(isinstance(value, int | float) for value in metrics.values())
+    ):
+        raise DataError(f"{path}: holds no figures by name; evaluate the run again")
+    return metrics
+
+
+def _read_results(path: Path) -> list[dict[str, Any]] | None:
+    results = _read_json(path)
+    if results is not None and not (
+        isinstance(results, list)
+        and all(isinstance(result, dict) and result.keys() >= _RESULT_FIELDS for result in results)
+    ):
+        raise DataError(
+            f"{path}: is no list of results with {', '.join(sorted(_RESULT_FIELDS))}; evaluate the run again"
+        )
+    return results
 
 
 def _missing(text: str) -> str:
@@ -319,8 +341,8 @@ def _truth(record: dict[str, Any], config: Config, image_size: tuple[int, int]) 
 def _detections(evaluation_dir: Path, config: Config, image_ids: set[int]) -> dict[int, list[GalleryObject]] | None:
     """The detections in some images by image id, best first; None if the run is not evaluated."""
     files = {kind: evaluation_dir / f"detections_{kind}.json" for kind in ("amodal", "inmodal")}
-    by_kind = {kind: found for kind, path in files.items() if (found := _read_json(path)) is not None}
-    boxes_only = _read_json(evaluation_dir / "detections.json") if not by_kind else None
+    by_kind = {kind: found for kind, path in files.items() if (found := _read_results(path)) is not None}
+    boxes_only = _read_results(evaluation_dir / "detections.json") if not by_kind else None
     if boxes_only is None and not by_kind:
         return None
     names = dict(zip(category_ids(config.model.class_names), config.model.class_names, strict=True))

@@ -29,6 +29,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
 
 from amodal_jax import losses
+from amodal_jax.atomic_file import make_folder
 from amodal_jax.build import Variables, build_detector, initialise
 from amodal_jax.checkpoint import (
     Checkpoint,
@@ -118,6 +119,8 @@ def train(config: Config, workdir: Path, *, batches: Iterator[Batch] | None = No
     _share(config.train.batch_size, jax.device_count())
     workdir = Path(workdir).expanduser().absolute()
     _check_same_run(config, workdir)
+    if jax.process_index() == 0:
+        make_folder(workdir)
 
     # ----- The network and its state: from this run's last checkpoint, or from scratch
     detector = build_detector(config)

@@ -2,7 +2,9 @@ import contextlib
 import dataclasses
 import logging
 import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -26,6 +28,7 @@ from amodal_jax.optimizer import make_optimizer
 from tests.full_disk import files_limited_to
 from tests.micro import micro_config
 
+ROOT = Path(__file__).resolve().parents[1]
 CONFIG = micro_config()
 
 
@@ -218,10 +221,36 @@ def test_a_full_disk_leaves_the_last_good_one(run, variables):
         contextlib.closing(writer),
     ):
         writer.save(checkpoint_of(4, variables))
-    assert kept(run) == [2, 3]
-    assert restore_last(run, variables, checkpoint_of(3, variables).optimizer_state).step == 3
-    CheckpointWriter(run, "last", CONFIG).close()
     assert sorted(path.name for path in (run / "checkpoints" / "last").iterdir()) == ["2", "3"]
+    assert restore_last(run, variables, checkpoint_of(3, variables).optimizer_state).step == 3
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    """Of the many writes that fail at once, each in a thread of its own."""
+    code = f"""
+import contextlib, pathlib
+import jax, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from amodal_jax import command_line
+from amodal_jax.checkpoint import Checkpoint, CheckpointWriter
+from tests.full_disk import files_limited_to
+from tests.micro import micro_config
+
+def main():
+    variables = {{str(i): np.random.default_rng(i).random(20_000) for i in range(60)}}
+    variables = jax.device_put(variables, NamedSharding(Mesh(np.array(jax.local_devices()), "batch"), PartitionSpec()))
+    writer = CheckpointWriter(pathlib.Path({str(tmp_path)!r}), "last", micro_config())
+    with files_limited_to(10_000), contextlib.closing(writer):
+        writer.save(Checkpoint(1, variables, variables, None))
+
+command_line.run(main)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert (result.returncode, result.stderr) == (
+        1,
+        f"error: {tmp_path}/checkpoints/last: a checkpoint could not be written (File too large); there is no good one "
+        "yet. Mend this, then run the same command again\n",
+    )
 
 
 def test_the_run_directorys_configuration(tmp_path):

@@ -306,6 +306,9 @@ def test_log_of_a_run_that_was_killed_and_resumed(tmp_path):
     log.write_text('{"step": 1, "loss": 5}\nnonsense\n{"step": 2, "loss": 4}\n')
     with pytest.raises(DataError, match=r"metrics\.jsonl, line 2"):
         report.read_metrics_log(log)
+    log.write_bytes(b"\xff\xfe\n{}\n")
+    with pytest.raises(DataError, match=r"metrics\.jsonl, line 1"):
+        report.read_metrics_log(log)
 
 
 def test_damaged_runs_are_refused_by_file(tmp_path, config):
@@ -318,6 +321,13 @@ def test_damaged_runs_are_refused_by_file(tmp_path, config):
     (tmp_path / "evaluation").mkdir()
     (tmp_path / "evaluation" / "metrics.json").write_text("{")
     with pytest.raises(DataError, match=r"metrics\.json: is no JSON"):
+        report.write_report(tmp_path)
+    (tmp_path / "evaluation" / "metrics.json").write_text('{"det/AP": "0.5"}')
+    with pytest.raises(DataError, match=r"metrics\.json: holds no figures"):
+        report.write_report(tmp_path)
+    (tmp_path / "evaluation" / "metrics.json").write_text('{"det/AP": 0.5}')
+    (tmp_path / "evaluation" / "detections_amodal.json").write_text('[{"image_id": 1}]')
+    with pytest.raises(DataError, match=r"detections_amodal\.json: is no list of results with bbox, category_id"):
         report.write_report(tmp_path)
     assert not (tmp_path / "report.html").exists()
 
