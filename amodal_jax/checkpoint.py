@@ -26,14 +26,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from amodal_jax.atomic_file import write_atomically
 from amodal_jax.build import Variables, build_detector, initialise
-from amodal_jax.config import Config, from_json, to_json
+from amodal_jax.config import CONFIG_FILE, Config, from_json, to_json
 from amodal_jax.errors import CheckpointError
 
 absl.logging.set_verbosity(absl.logging.ERROR)  # Orbax warns of its own defaults
 _logger = logging.getLogger(__name__)
 
 Kind = Literal["last", "best"]
-_CONFIG = "config.json"
 _ITEMS = ("variables", "optimizer", "info")
 
 
@@ -120,17 +119,7 @@ class CheckpointWriter:
 def write_config(workdir: Path, config: Config) -> None:
     """Writes `config.json` of a run directory, which is made if need be."""
     workdir.mkdir(parents=True, exist_ok=True)
-    write_atomically(workdir / _CONFIG, to_json(config) + "\n")
-
-
-def read_config(workdir: Path) -> Config | None:
-    """The configuration in a run directory; None where there is none.
-
-    Raises:
-      ConfigError: it is no configuration.
-    """
-    path = workdir / _CONFIG
-    return from_json(path.read_text()) if path.is_file() else None
+    write_atomically(workdir / CONFIG_FILE, to_json(config) + "\n")
 
 
 def best_metrics(workdir: Path) -> dict[str, float] | None:

@@ -10,10 +10,12 @@ import difflib
 import json
 import math
 import typing
+from pathlib import Path
 from typing import Any, Literal
 
 from amodal_jax.errors import ConfigError
 
+CONFIG_FILE = "config.json"  # in a run directory
 KINS_CLASS_NAMES = ("cyclist", "pedestrian", "car", "tram", "truck", "van", "misc")
 
 
@@ -298,6 +300,21 @@ def from_json(text: str) -> Config:
     except json.JSONDecodeError as error:
         raise ConfigError(f"the configuration is not JSON: {error}") from error
     return _parse(Config, values, "")
+
+
+def read_config(run_dir: Path) -> Config | None:
+    """The configuration in `config.json` of a run directory; None where there is none.
+
+    Raises:
+      ConfigError: the file cannot be read as one; names it.
+    """
+    path = run_dir / CONFIG_FILE
+    if not path.is_file():
+        return None
+    try:
+        return from_json(path.read_text(encoding="utf-8"))
+    except (ConfigError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def override(config: Config, arguments: list[str]) -> Config:

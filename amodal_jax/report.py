@@ -17,7 +17,7 @@ import numpy as np
 
 import amodal_jax
 from amodal_jax.atomic_file import write_atomically
-from amodal_jax.config import Config, field_lines, from_json
+from amodal_jax.config import CONFIG_FILE, Config, field_lines, read_config
 from amodal_jax.errors import AmodalJaxError, ConfigError, DataError, ImageError
 from amodal_jax.gallery import GalleryObject, Picture, gallery_card, palette_css
 from amodal_jax.line_chart import Series, line_chart
@@ -51,6 +51,8 @@ def write_report(run_dir: Path, output: Path | None = None, *, images: int = 24)
       DataError: a file of the run is damaged; names it.
     """
     config = read_config(run_dir)
+    if config is None:
+        raise ConfigError(f"{run_dir}: no run directory (it has no {CONFIG_FILE}); name the --workdir of a training")
     output = run_dir / "report.html" if output is None else output
     metrics = _read_json(run_dir / "evaluation" / "metrics.json")
     gallery, note = _gallery(config, run_dir / "evaluation", images)
@@ -72,21 +74,6 @@ def write_report(run_dir: Path, output: Path | None = None, *, images: int = 24)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(output, page)
     return output
-
-
-def read_config(run_dir: Path) -> Config:
-    """The configuration of a run.
-
-    Raises:
-      ConfigError: there is no such run directory, or its `config.json` cannot be read.
-    """
-    path = run_dir / "config.json"
-    if not path.is_file():
-        raise ConfigError(f"{run_dir}: no run directory (it has no config.json); name the --workdir of a training")
-    try:
-        return from_json(path.read_text(encoding="utf-8"))
-    except (ConfigError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from error
 
 
 def read_metrics_log(path: Path) -> dict[str, Series]:

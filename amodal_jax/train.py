@@ -34,11 +34,10 @@ from amodal_jax.checkpoint import (
     Checkpoint,
     CheckpointWriter,
     best_metrics,
-    read_config,
     restore_last,
     write_config,
 )
-from amodal_jax.config import Config
+from amodal_jax.config import Config, read_config
 from amodal_jax.errors import ConfigError, DataError, TrainingError
 from amodal_jax.evaluate import evaluate_detector
 from amodal_jax.metric_writer import MetricWriter

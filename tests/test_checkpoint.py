@@ -18,10 +18,10 @@ from amodal_jax.checkpoint import (
     CheckpointWriter,
     best_metrics,
     load_checkpoint,
-    read_config,
     restore_last,
     write_config,
 )
+from amodal_jax.config import read_config
 from amodal_jax.errors import CheckpointError, ConfigError
 from amodal_jax.optimizer import make_optimizer
 from tests.micro import micro_config
@@ -236,5 +236,8 @@ def test_the_run_directorys_configuration(tmp_path):
     write_config(tmp_path / "run", CONFIG)
     assert read_config(tmp_path / "run") == CONFIG
     (tmp_path / "run" / "config.json").write_text("{")
-    with pytest.raises(ConfigError, match="not JSON"):
+    with pytest.raises(ConfigError, match=r"run/config\.json: the configuration is not JSON"):
+        read_config(tmp_path / "run")
+    (tmp_path / "run" / "config.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"run/config\.json: .*utf-8"):
         read_config(tmp_path / "run")

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from amodal_jax.build import build_detector, initialise
-from amodal_jax.checkpoint import load_checkpoint, read_config
-from amodal_jax.config import HeadConfig, MLCConfig, OcclusionConfig, field_lines
+from amodal_jax.checkpoint import load_checkpoint
+from amodal_jax.config import HeadConfig, MLCConfig, OcclusionConfig, field_lines, read_config
 from amodal_jax.errors import ConfigError, DataError, TrainingError
 from amodal_jax.optimizer import make_optimizer
 from amodal_jax.train import create_state, parallel_train_step, train
