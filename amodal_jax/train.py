@@ -114,7 +114,7 @@ def train(config: Config, workdir: Path, *, batches: Iterator[Batch] | None = No
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
-    _share(config.train.batch_size, jax.device_count())
+    images_a_device = _share(config.train.batch_size, jax.device_count())
     workdir = Path(workdir).expanduser().absolute()
     _check_same_run(config, workdir)
 
@@ -130,6 +130,12 @@ def train(config: Config, workdir: Path, *, batches: Iterator[Batch] | None = No
     parallel_step = parallel_train_step(detector, optimizer, config)
 
     first_process = jax.process_index() == 0
+    if first_process:
+        print(
+            f"training on {jax.device_count()} devices ({jax.local_device_count()} of this process), "
+            f"{jax.process_count()} processes, {images_a_device} images a device",
+            file=sys.stderr,
+        )
     if first_process and step >= config.train.steps:
         print(f"the run in {workdir} has all its {config.train.steps} steps already", file=sys.stderr)
     running: deque[tuple[int, Metrics]] = deque()  # steps that were started, whose figures are still to be read
