@@ -43,7 +43,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     The annotations are read from `manual_dir`; `data/kins/layout.py` says what lies where. Class names are those of the
     annotation files' categories and are saved with the dataset as the names of the feature `objects/label`. The folder
     of the built dataset also holds `annotation_report.json`: what it was built from, how many images and instances it
-    has, and what was wrong with the annotations.
+    has, its largest height, width and number of objects of an image, and what was wrong with the annotations.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -139,6 +139,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         # Not forked: TensorFlow's threads are running by now.
         pool = multiprocessing.get_context("spawn").Pool(self._workers) if parallel else None
         instances = 0
+        largest = {"height": 0, "width": 0, "objects": 0}
         with (
             pool or nullcontext(),
             tqdm(
@@ -153,6 +154,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             for image, (record, found) in zip(file.images, made, strict=True):
                 counts.add(found)
                 instances += len(record["objects"])
+                sizes = {
+                    "height": record["image/height"],
+                    "width": record["image/width"],
+                    "objects": sum(not one["is_crowd"] for one in record["objects"]),
+                }
+                largest = {name: max(largest[name], size) for name, size in sizes.items()}
                 yield image.id, {"image": image.path, **record}
                 progress.update()
             progress.set_postfix_str("writing records")
@@ -164,6 +171,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             "images": len(file.images),
             "instances": instances,
             "instances_left_out": counts.left_out(),
+            "largest": largest,
             "problems": counts.to_json(),
         }
         for problem in counts.to_json():
