@@ -1,7 +1,7 @@
 import json
 import struct
 
-from amodal_jax.metric_writer import MetricWriter
+from amodal_jax.metric_writer import MetricWriter, logged_figures
 
 
 def lines(folder):
@@ -30,3 +30,13 @@ def test_going_on_takes_back_what_came_after_the_checkpoint(tmp_path):
     second.write(4, {"loss": 40.0})
     second.close()
     assert [line["loss"] for line in lines(tmp_path)] == [1.0, 2.0, 3.0, 40.0]
+
+
+def test_what_was_logged_of_a_step_is_found(tmp_path):
+    assert logged_figures(tmp_path, 2) == {}
+    writer = MetricWriter(tmp_path, 0)
+    for step, figures in ((2, {"loss": 1.5}), (2, {"det/AP": 0.25}), (3, {"loss": 1.0})):
+        writer.write(step, figures)
+    writer.close()
+    assert logged_figures(tmp_path, 2) == {"loss": 1.5, "det/AP": 0.25}
+    assert logged_figures(tmp_path, 1) == {}
