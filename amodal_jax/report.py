@@ -161,7 +161,7 @@ def _table(caption: str, columns: list[str], rows: dict[str, list[float | None]]
     )
 
 
-def _metrics_tables(metrics: dict[str, float] | None, config: Config) -> str:
+def _metrics_tables(metrics: dict[str, Any] | None, config: Config) -> str:
     if metrics is None:
         return _missing(
             "Not evaluated yet. <code>python scripts/evaluate.py --checkpoint RUN</code> writes the figures into the "
@@ -209,7 +209,16 @@ def _metrics_tables(metrics: dict[str, float] | None, config: Config) -> str:
     if classes:
         by_class = {name: [metrics.get(prefix + name) for prefix in prefixes.values()] for name in classes}
         tables.append(_table("AP by class, %", list(kinds.values()), by_class))
-    return f'<dl class="facts">{shown}</dl><div class="tables">{"".join(tables)}</div>'
+    return f'{_measured(metrics)}<dl class="facts">{shown}</dl><div class="tables">{"".join(tables)}</div>'
+
+
+def _measured(metrics: dict[str, Any]) -> str:
+    """What the figures are of, where the evaluation says it."""
+    checkpoint, dataset = metrics.get("checkpoint"), metrics.get("dataset")
+    if not checkpoint or not dataset:
+        return ""
+    text = f"Checkpoint of step {checkpoint['step']:,}, split “{dataset['split']}” of {dataset['directory']}."
+    return f"<p>{html.escape(text)}</p>"
 
 
 def _curves(series: dict[str, Series]) -> str:
