@@ -6,7 +6,6 @@ from it: the network's variables, the optimiser's state, and a JSON with the con
 and, in `best`, the evaluation's figures. Orbax writes to a temporary folder and renames it when it is whole.
 """
 
-import contextlib
 import dataclasses
 import functools
 import logging
@@ -27,7 +26,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from amodal_jax.atomic_file import make_folder, write_atomically
 from amodal_jax.build import Variables, build_detector, initialise
-from amodal_jax.config import CONFIG_FILE, Config, from_json, read_config, to_json
+from amodal_jax.config import CONFIG_FILE, Config, from_json, to_json
 from amodal_jax.errors import CheckpointError, ConfigError
 
 # Orbax warns of its own defaults, and logs what it raises as well; asyncio logs what else goes wrong because of that.
@@ -36,6 +35,7 @@ logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 _logger = logging.getLogger(__name__)
 
 Kind = Literal["last", "best"]
+_EVALUATIONS: dict[Kind, str] = {"last": "evaluation", "best": "evaluation_best"}  # folders of a run directory
 _ITEMS = ("variables", "optimizer", "info")
 
 
@@ -48,6 +48,7 @@ class Checkpoint:
     optimizer_state: Any
     position: dict[str, Any] | None  # of the training data, where its iterator has one; must be JSON
     metrics: dict[str, float] | None = None  # of the evaluation, in `best`
+    unlogged: dict[str, float] | None = None  # sums of the figures of steps whose average is still to be logged
 
 
 class CheckpointWriter:
@@ -73,6 +74,8 @@ class CheckpointWriter:
     def save(self, checkpoint: Checkpoint) -> None:
         """Starts to save; when this returns, the arrays have been copied and may be overwritten.
 
+        A checkpoint of the same step, which a run comes by again that fell back to an older one, is replaced.
+
         Args:
           checkpoint: its arrays lie whole on each of this process's devices.
 
@@ -84,6 +87,7 @@ class CheckpointWriter:
             "config": to_json(self._config),
             "position": checkpoint.position,
             "metrics": checkpoint.metrics,
+            "unlogged": checkpoint.unlogged,
             "checksums": {
                 "variables": _checksum(checkpoint.variables),
                 "optimizer": _checksum(checkpoint.optimizer_state),
@@ -95,6 +99,9 @@ class CheckpointWriter:
             info=ocp.args.JsonSave(info),
         )
         try:
+            if checkpoint.step in self._manager.all_steps():
+                self._manager.wait_until_finished()
+                self._manager.delete(checkpoint.step)
             self._manager.save(checkpoint.step, args=items, force=True)
         except Exception as error:
             raise self._failure(error) from error
@@ -133,24 +140,28 @@ def write_config(workdir: Path, config: Config) -> None:
 
 
 def last_config(workdir: Path) -> Config | None:
-    """The configuration of a run by its newest checkpoint, or by `config.json` where it has none that can be read.
+    """The configuration of the run's newest good checkpoint; None where it has no checkpoint.
 
     Raises:
-      ConfigError: `config.json` is all there is, and it is no configuration.
-      CheckpointError: the checkpoint's is none, as when another version of this package has written it.
+      CheckpointError: there are checkpoints, but none is good, or the configuration is of another version of this
+        package.
     """
     folder = _folder(workdir, "last")
-    for step in _steps(folder):
-        path = folder / str(step)
-        with contextlib.suppress(_Damaged):
-            return _config_of(path, _read_info(path))
-    return read_config(workdir)
+    return _first_good(folder, lambda path: _config_of(path, _read_info(path))) if _steps(folder) else None
 
 
-def best_metrics(workdir: Path) -> dict[str, float] | None:
-    """The figures of the run's best checkpoint; None where it has none, or only damaged ones, which is said."""
+def best_evaluation(workdir: Path) -> tuple[Config, dict[str, float]] | None:
+    """The configuration and figures of the run's best checkpoint; None where it has none, or only damaged ones.
+
+    Damaged ones are said.
+    """
+
+    def read(path: Path) -> tuple[Config, dict[str, float]]:
+        info = _read_info(path)
+        return _config_of(path, info), info["metrics"]
+
     try:
-        return _first_good(_folder(workdir, "best"), _read_info)["metrics"]
+        return _first_good(_folder(workdir, "best"), read)
     except CheckpointError:
         return None
 
@@ -181,6 +192,7 @@ def restore_last(workdir: Path, variables: Variables, optimizer_state: Any) -> C
             optimizer_state=_read_arrays(path, "optimizer", optimizer_state, info["checksums"]["optimizer"]),
             position=info["position"],
             metrics=info["metrics"],
+            unlogged=info["unlogged"],
         )
 
     checkpoint = _first_good(folder, read)
@@ -225,10 +237,18 @@ def load_checkpoint(path: str | os.PathLike[str], *, kind: Kind = "last") -> tup
     return _first_good(_folder(place, kind), read)
 
 
-def run_directory(path: str | os.PathLike[str]) -> Path:
-    """The run directory of what `load_checkpoint` takes."""
+def run_of(path: str | os.PathLike[str], *, kind: Kind = "last") -> tuple[Path, Kind] | None:
+    """The run directory of what `load_checkpoint` takes, and of which kind that is; None for a checkpoint in no run."""
     place = Path(path).expanduser().absolute()
-    return place.parents[2] if _is_checkpoint(place) else place
+    if not _is_checkpoint(place):
+        return place, kind
+    kinds = [kind for kind in _EVALUATIONS if place.parent == _folder(place.parents[2], kind)]
+    return (place.parents[2], kinds[0]) if kinds else None
+
+
+def evaluation_folder(workdir: Path, kind: Kind) -> Path:
+    """Where in a run directory the evaluation of its last or its best checkpoint is written."""
+    return workdir / _EVALUATIONS[kind]
 
 
 def _is_checkpoint(path: Path) -> bool:
@@ -271,7 +291,8 @@ def _read_info(path: Path) -> dict[str, Any]:
     try:
         with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
             info = reader.restore(path / "info")
-        return {name: info[name] for name in ("config", "position", "metrics", "checksums")}
+        needed = {name: info[name] for name in ("config", "position", "metrics", "checksums")}
+        return needed | {"unlogged": info.get("unlogged")}  # which the first checkpoints of this format do not have
     except Exception as error:
         raise _Damaged(_first_line(error)) from error
 

@@ -3,7 +3,9 @@
 Shape shorthand: B images of this process's batch, D detection slots, M mask cells a side.
 """
 
+import dataclasses
 import functools
+import itertools
 import json
 import os
 import sys
@@ -38,6 +40,11 @@ from amodal_jax.structures import Batch, Detections
 Results = dict[str, list[Result]]
 """By kind: "det", and "amodal" and "inmodal" where the network has the branch."""
 
+
+class EvaluationStopped(Exception):
+    """An evaluation was stopped on request, and has no result."""
+
+
 _MOST_ENCODING = 256  # images whose masks wait for the threads: about 160 MB
 
 
@@ -47,6 +54,8 @@ def evaluate_detector(
     config: Config,
     output_dir: Path | None,
     *,
+    checkpoint: dict[str, Any] | None = None,
+    stop_requested: Callable[[], bool] = lambda: False,
     progress: bool = True,
 ) -> dict[str, float]:
     """Runs the network over the test split and scores what it finds.
@@ -60,6 +69,8 @@ def evaluate_detector(
       config: its `data` and `evaluation` sections are read, and of the model the class names and the occlusion
         threshold.
       output_dir: where `metrics.json` and the result files go (see `write_results`); None: nowhere.
+      checkpoint: what `metrics.json` is to say of where the variables come from.
+      stop_requested: asked before each batch whether this process is to end.
       progress: show a progress bar, and the table of figures at the end.
 
     Returns:
@@ -68,6 +79,7 @@ def evaluate_detector(
     Raises:
       DataError: the dataset is missing, damaged or empty.
       ConfigError: the dataset has other classes than the network.
+      EvaluationStopped: a stop was requested, of any process. Every process raises it.
     """
     # TensorFlow is imported only where a dataset is read: training may do without it.
     from amodal_jax.input_pipeline import evaluation_batches
@@ -96,9 +108,11 @@ def evaluate_detector(
             detector,
             variables,
             config,
-            batches,
+            itertools.takewhile(lambda _: not stop_requested(), batches),
             lambda images: bar.update(min(images * process_count, bar.total - bar.n)),
         )
+    if multihost_utils.process_allgather(np.int32(stop_requested())).any():
+        raise EvaluationStopped
     results, image_ids = _gather(results, image_ids)
     if sorted(image_ids) != sorted(truth.image_sizes):
         raise DataError(
@@ -107,10 +121,28 @@ def evaluate_detector(
         )
     metrics = evaluate_results(truth, results, config.model.occlusion.threshold)
     if first and output_dir is not None:
-        write_results(output_dir, results, metrics)
+        measured = {
+            "checkpoint": checkpoint,
+            "dataset": {"directory": config.data.directory, "split": config.data.test_split},
+            "evaluation": dataclasses.asdict(config.evaluation),
+        }
+        write_results(output_dir, results, metrics, measured)
     if first and progress:
         print(format_table(metrics), flush=True)
     return metrics
+
+
+def check_dataset(config: Config) -> None:
+    """Finds out at little cost whether `evaluate_detector` can begin.
+
+    Raises:
+      DataError: the dataset is missing or empty, or known to hold what a batch has no room for.
+      ConfigError: the dataset has other classes than the network.
+    """
+    from amodal_jax.input_pipeline import check_split
+
+    _check_classes(config)
+    check_split(config, config.data.test_split)
 
 
 def read_truth(config: Config) -> AnnotatedImages:
@@ -120,15 +152,10 @@ def read_truth(config: Config) -> AnnotatedImages:
       DataError: the dataset is missing, damaged or empty.
       ConfigError: the dataset has other classes than the network.
     """
-    from amodal_jax.input_pipeline import dataset_class_names, evaluation_records
+    from amodal_jax.input_pipeline import evaluation_records
 
+    _check_classes(config)
     class_names = config.model.class_names
-    found = dataset_class_names(config)
-    if found != class_names:
-        raise ConfigError(
-            f"the network has the classes {', '.join(class_names)}, but the dataset at {config.data.directory} has "
-            f"{', '.join(found)}; name another dataset in data.directory"
-        )
     ids = category_ids(class_names)
     image_sizes: dict[int, tuple[int, int]] = {}
     instances = []
@@ -155,6 +182,18 @@ def read_truth(config: Config) -> AnnotatedImages:
                 )
             )
     return AnnotatedImages(image_sizes, dict(zip(ids, class_names, strict=True)), instances)
+
+
+def _check_classes(config: Config) -> None:
+    from amodal_jax.input_pipeline import dataset_class_names
+
+    class_names = config.model.class_names
+    found = dataset_class_names(config)
+    if found != class_names:
+        raise ConfigError(
+            f"the network has the classes {', '.join(class_names)}, but the dataset at {config.data.directory} has "
+            f"{', '.join(found)}; name another dataset in data.directory"
+        )
 
 
 def detect_all(
@@ -256,8 +295,12 @@ def image_results(
     return results
 
 
-def write_results(output_dir: Path, results: Results, metrics: dict[str, float]) -> None:
+def write_results(
+    output_dir: Path, results: Results, metrics: dict[str, float], measured: dict[str, Any] | None = None
+) -> None:
     """Writes `metrics.json`, and `detections_amodal.json` and `detections_inmodal.json` in COCO's results format.
+
+    The figures come after what they are of (`measured`): the checkpoint, the dataset and the evaluation's settings.
 
     Each entry has `image_id`, `category_id` (see `metrics.category_ids`), `bbox` (xywh, amodal), `score`,
     `segmentation` and, with an occlusion branch, `occluded`. A network without any mask branch gets
@@ -271,7 +314,7 @@ def write_results(output_dir: Path, results: Results, metrics: dict[str, float])
     files |= {kind: f"detections_{kind}.json" for kind in results if kind != "det"}
     for kind, name in files.items():
         write_atomically(output_dir / name, json.dumps(results[kind]))
-    write_atomically(output_dir / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    write_atomically(output_dir / "metrics.json", json.dumps((measured or {}) | metrics, indent=2) + "\n")
 
 
 @functools.lru_cache(maxsize=2)  # so that evaluations during training compile once

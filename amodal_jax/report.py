@@ -28,6 +28,7 @@ _MOST_OBJECTS = 60  # detections of an image on the page, the best ones
 _LOSS_TERMS = ("rpn_objectness", "rpn_box", "classification", "box", "occlusion", "amodal_mask", "inmodal_mask")
 _COUNTS = ("images", "detections", "occlusion_matches")  # of an evaluation
 _PRECISION = re.compile(rf"(?:^|/)({'|'.join(KINDS)})/(AP|AP50)$")
+_MEASURED = ("checkpoint", "dataset", "evaluation")  # what the figures are of
 _RESULT_FIELDS = {"image_id", "category_id", "bbox", "score"}
 _FIELD = re.compile(r"\{\{(\w+)\}\}")
 
@@ -116,10 +117,11 @@ def _read_json(path: Path) -> Any:
         raise DataError(f"{path}: is no JSON ({error}); evaluate the run again") from error
 
 
-def _read_metrics(path: Path) -> dict[str, float] | None:
+def _read_metrics(path: Path) -> dict[str, Any] | None:
     metrics = _read_json(path)
     if metrics is not None and not (
-        isinstance(metrics, dict) and all(isinstance(value, int | float) for value in metrics.values())
+        isinstance(metrics, dict)
+        and all(isinstance(value, dict | None if name in _MEASURED else int | float) for name, value in metrics.items())
     ):
         raise DataError(f"{path}: holds no figures by name; evaluate the run again")
     return metrics
@@ -183,7 +185,7 @@ def _table(caption: str, columns: list[str], rows: dict[str, list[float | None]]
     )
 
 
-def _metrics_tables(metrics: dict[str, float] | None, config: Config) -> str:
+def _metrics_tables(metrics: dict[str, Any] | None, config: Config) -> str:
     if metrics is None:
         return _missing(
             "Not evaluated yet. <code>python scripts/evaluate.py --checkpoint RUN</code> writes the figures into the "
@@ -231,7 +233,16 @@ def _metrics_tables(metrics: dict[str, float] | None, config: Config) -> str:
     if classes:
         by_class = {name: [metrics.get(prefix + name) for prefix in prefixes.values()] for name in classes}
         tables.append(_table("AP by class, %", list(kinds.values()), by_class))
-    return f'<dl class="facts">{shown}</dl><div class="tables">{"".join(tables)}</div>'
+    return f'{_measured(metrics)}<dl class="facts">{shown}</dl><div class="tables">{"".join(tables)}</div>'
+
+
+def _measured(metrics: dict[str, Any]) -> str:
+    """What the figures are of, where the evaluation says it."""
+    checkpoint, dataset = metrics.get("checkpoint"), metrics.get("dataset")
+    if not checkpoint or not dataset:
+        return ""
+    text = f"Checkpoint of step {checkpoint['step']:,}, split “{dataset['split']}” of {dataset['directory']}."
+    return f"<p>{html.escape(text)}</p>"
 
 
 def _curves(series: dict[str, Series]) -> str:
@@ -341,15 +352,15 @@ def _truth(record: dict[str, Any], config: Config, image_size: tuple[int, int]) 
 def _detections(evaluation_dir: Path, config: Config, image_ids: set[int]) -> dict[int, list[GalleryObject]] | None:
     """The detections in some images by image id, best first; None if the run is not evaluated."""
     files = {kind: evaluation_dir / f"detections_{kind}.json" for kind in ("amodal", "inmodal")}
-    by_kind = {kind: found for kind, path in files.items() if (found := _read_results(path)) is not None}
+    by_kind = {kind: results for kind, path in files.items() if (results := _read_results(path)) is not None}
     boxes_only = _read_results(evaluation_dir / "detections.json") if not by_kind else None
     if boxes_only is None and not by_kind:
         return None
     names = dict(zip(category_ids(config.model.class_names), config.model.class_names, strict=True))
     # The files have the same detections; what a network has no mask of, or a file no entry of, stays without it.
     merged: dict[tuple, dict[str, Any]] = {}
-    for kind, results in (by_kind or {"det": boxes_only}).items():
-        for result in results:
+    for kind, of_kind in (by_kind or {"det": boxes_only or []}).items():
+        for result in of_kind:
             if result["image_id"] in image_ids:
                 key = (result["image_id"], result["category_id"], *result["bbox"], result["score"])
                 merged.setdefault(key, result)[f"{kind}_rle"] = result.get("segmentation")

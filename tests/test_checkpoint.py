@@ -16,10 +16,12 @@ from amodal_jax.build import build_detector, initialise
 from amodal_jax.checkpoint import (
     Checkpoint,
     CheckpointWriter,
-    best_metrics,
+    best_evaluation,
+    evaluation_folder,
     last_config,
     load_checkpoint,
     restore_last,
+    run_of,
     write_config,
 )
 from amodal_jax.config import read_config
@@ -41,14 +43,14 @@ def variables():
     return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
 
 
-def checkpoint_of(step, variables, metrics=None):
+def checkpoint_of(step, variables, metrics=None, unlogged=None):
     """The variables plus `step`, on all devices, with an optimiser's state and a position."""
     moved = jax.tree.map(lambda leaf: leaf + np.float32(step), variables)
     optimizer = make_optimizer(CONFIG.train, frozen_stages=2)
     state = jax.tree.map(lambda leaf: leaf + 2 * step, optimizer.init(moved["params"]))
     everywhere = NamedSharding(Mesh(np.array(jax.local_devices()), "batch"), PartitionSpec())
     moved, state = jax.device_put((moved, state), everywhere)
-    return Checkpoint(step, moved, state, {"batches": step}, metrics)
+    return Checkpoint(step, moved, state, {"batches": step}, metrics, unlogged)
 
 
 @pytest.fixture
@@ -106,6 +108,42 @@ def test_a_checkpoint_needs_nothing_but_its_path(run, variables, tmp_path_factor
     assert load_checkpoint(elsewhere)[2] == 2
 
 
+def test_sums_of_figures_come_back_bit_for_bit(tmp_path, variables):
+    one = checkpoint_of(1, variables, unlogged={"steps": 3.0, "loss": 0.1 + 0.2})
+    with contextlib.closing(CheckpointWriter(tmp_path, "last", CONFIG)) as writer:
+        writer.save(one)
+    assert restore_last(tmp_path, variables, one.optimizer_state).unlogged == {"steps": 3.0, "loss": 0.1 + 0.2}
+
+
+def test_a_step_that_is_saved_again_is_replaced(tmp_path, variables):
+    """A run that fell back to an older checkpoint comes by the step of its best one again."""
+    for score in (0.25, 0.5):
+        with contextlib.closing(CheckpointWriter(tmp_path, "best", CONFIG)) as writer:
+            writer.save(checkpoint_of(1, variables, {"amodal/AP": score}))
+            writer.save(checkpoint_of(1, variables, {"amodal/AP": score + 0.125}))
+        assert best_evaluation(tmp_path) == (CONFIG, {"amodal/AP": score + 0.125})
+    assert kept(tmp_path, "best") == [1]
+
+
+def test_the_configuration_is_the_checkpoints_own(run, tmp_path):
+    assert not (run / "config.json").exists()
+    assert last_config(run) == CONFIG
+    assert last_config(tmp_path / "nowhere") is None
+
+
+def test_an_evaluation_belongs_to_the_run_of_its_checkpoint(run, tmp_path_factory):
+    last = run / "checkpoints" / "last"
+    assert run_of(run) == run_of(last / "3") == (run, "last")
+    assert run_of(run, kind="best") == (run, "best")
+    best = last.with_name("best")
+    shutil.copytree(last, best)
+    assert run_of(best / "3") == (run, "best")
+    assert evaluation_folder(run, "last") != evaluation_folder(run, "best")
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "a" / "b" / "3"
+    shutil.copytree(last / "3", elsewhere)
+    assert run_of(elsewhere) is None
+
+
 def test_saving_copies_before_it_returns(tmp_path, variables):
     checkpoint = checkpoint_of(1, variables)
     writer = CheckpointWriter(tmp_path, "last", CONFIG)
@@ -117,7 +155,7 @@ def test_saving_copies_before_it_returns(tmp_path, variables):
 
 
 def test_the_best_is_kept_apart(run, variables):
-    assert best_metrics(run) is None
+    assert best_evaluation(run) is None
     with pytest.raises(CheckpointError, match="best: there is no checkpoint"):
         load_checkpoint(run, kind="best")
     writer = CheckpointWriter(run, "best", CONFIG)
@@ -125,7 +163,7 @@ def test_the_best_is_kept_apart(run, variables):
         writer.save(checkpoint_of(step, variables, {"amodal/AP": score}))
     writer.close()
     assert kept(run, "best") == [2]
-    assert best_metrics(run) == {"amodal/AP": 0.5}
+    assert best_evaluation(run) == (CONFIG, {"amodal/AP": 0.5})
     assert load_checkpoint(run, kind="best")[2] == 2
     assert load_checkpoint(run)[2] == 3
 
@@ -276,7 +314,7 @@ def test_the_configuration_of_a_run_is_that_of_its_newest_checkpoint(run):
     assert last_config(run) == CONFIG
     write_config(run, other)
     shutil.rmtree(run / "checkpoints")
-    assert last_config(run) == other
+    assert last_config(run) is None
 
 
 def test_a_configuration_of_another_version_is_named(run):

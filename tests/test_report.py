@@ -72,7 +72,11 @@ def run_dir(config, tmp_path_factory):
     wrong = {"image_id": image_id, "category_id": 4, "bbox": [2, 2, 20, 10], "score": 0.8, "occluded": 0.7}
     for kind in ("amodal", "inmodal"):
         results[kind].append(wrong | {"segmentation": rle})
-    write_results(run_dir / "evaluation", results, metrics)
+    measured = {
+        "checkpoint": {"directory": str(run_dir), "kind": "last", "step": 20_000},
+        "dataset": {"directory": config.data.directory, "split": "test"},
+    }
+    write_results(run_dir / "evaluation", results, metrics, measured)
     return run_dir
 
 
@@ -111,6 +115,7 @@ def test_page_has_figures_curves_and_gallery(page, run_dir, config):
     assert text.count('<figure class="chart">') == 4  # loss, its terms, average precision, images per second
     metrics = json.loads((run_dir / "evaluation" / "metrics.json").read_text())
     assert f"<td>{100 * metrics['amodal/AP75']:.1f}</td>" in text
+    assert f"<p>Checkpoint of step 20,000, split “test” of {config.data.directory}.</p>" in text
     assert "missing" not in {attributes.get("class") for _, attributes in elements}
     truth = read_truth(config)
     outlined = sum(attributes.get("class") == "stroke" and attributes["id"][2] == "t" for _, attributes in elements)
