@@ -1,6 +1,7 @@
-"""Files and folders that are either whole or not there."""
+"""Files and folders that are either whole or not there, and the folders they are written to."""
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -29,6 +30,18 @@ def replacing(path: Path) -> Iterator[Path]:
         if path.is_dir() and not path.is_symlink():
             os.replace(path, old)  # only a folder that is empty can be replaced at one go
         os.replace(new, path)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder, and those above it, if need be: before long work whose result shall lie in it.
+
+    Raises:
+      OSError: it cannot be made, or not be written; names `path`.
+    """
+    with naming(path):
+        path.mkdir(parents=True, exist_ok=True)
+    if not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
 
 @contextlib.contextmanager

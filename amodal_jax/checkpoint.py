@@ -6,14 +6,14 @@ from it: the network's variables, the optimiser's state, and a JSON with the con
 and, in `best`, the evaluation's figures. Orbax writes to a temporary folder and renames it when it is whole.
 """
 
-import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import shutil
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,15 +24,18 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from amodal_jax.atomic_file import write_atomically
+from amodal_jax.atomic_file import make_folder, write_atomically
 from amodal_jax.build import Variables, build_detector, initialise
-from amodal_jax.config import CONFIG_FILE, Config, from_json, read_config, to_json
+from amodal_jax.config import CONFIG_FILE, Config, from_json, to_json
 from amodal_jax.errors import CheckpointError, ConfigError, first_line
 
-absl.logging.set_verbosity(absl.logging.ERROR)  # Orbax warns of its own defaults
+# Orbax warns of its own defaults, and logs what it raises as well; asyncio logs what else goes wrong because of that.
+absl.logging.set_verbosity(absl.logging.FATAL)
+logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 _logger = logging.getLogger(__name__)
 
 Kind = Literal["last", "best"]
+_EVALUATIONS: dict[Kind, str] = {"last": "evaluation", "best": "evaluation_best"}  # folders of a run directory
 _ITEMS = ("variables", "optimizer", "info")
 
 
@@ -45,6 +48,7 @@ class Checkpoint:
     optimizer_state: Any
     position: dict[str, Any] | None  # of the training data, where its iterator has one; must be JSON
     metrics: dict[str, float] | None = None  # of the evaluation, in `best`
+    unlogged: dict[str, float] | None = None  # sums of the figures of steps whose average is still to be logged
 
 
 class CheckpointWriter:
@@ -58,10 +62,8 @@ class CheckpointWriter:
         self._folder = _folder(workdir, kind)
         self._config = config
         keep = config.train.keep_checkpoints if kind == "last" else 1
-        if jax.process_index() == 0:
-            # What a killed process or a full disk has left.
-            for unfinished in self._folder.glob("*.orbax-checkpoint-tmp*"):
-                shutil.rmtree(unfinished)
+        _ignore_late_callbacks()
+        self._remove_unfinished()  # what a killed process has left
         try:
             self._manager = ocp.CheckpointManager(
                 self._folder, item_names=_ITEMS, options=ocp.CheckpointManagerOptions(max_to_keep=keep)
@@ -71,6 +73,8 @@ class CheckpointWriter:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Starts to save; when this returns, the arrays have been copied and may be overwritten.
+
+        A checkpoint of the same step, which a run comes by again that fell back to an older one, is replaced.
 
         Args:
           checkpoint: its arrays lie whole on each of this process's devices.
@@ -83,6 +87,7 @@ class CheckpointWriter:
             "config": to_json(self._config),
             "position": checkpoint.position,
             "metrics": checkpoint.metrics,
+            "unlogged": checkpoint.unlogged,
             "checksums": {
                 "variables": _checksum(checkpoint.variables),
                 "optimizer": _checksum(checkpoint.optimizer_state),
@@ -94,6 +99,9 @@ class CheckpointWriter:
             info=ocp.args.JsonSave(info),
         )
         try:
+            if checkpoint.step in self._manager.all_steps():
+                self._manager.wait_until_finished()
+                self._manager.delete(checkpoint.step)
             self._manager.save(checkpoint.step, args=items, force=True)
         except Exception as error:
             raise self._failure(error) from error
@@ -111,36 +119,49 @@ class CheckpointWriter:
             raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> CheckpointError:
+        self._remove_unfinished()
         steps = _steps(self._folder)
         good = f"the newest good one is of step {steps[0]}" if steps else "there is no good one yet"
-        return CheckpointError(f"{self._folder}: a checkpoint could not be written ({first_line(error)}); {good}")
+        return CheckpointError(
+            f"{self._folder}: a checkpoint could not be written ({_reason(error)}); {good}. "
+            "Mend this, then run the same command again"
+        )
+
+    def _remove_unfinished(self) -> None:
+        if jax.process_index() == 0:
+            for unfinished in self._folder.glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def write_config(workdir: Path, config: Config) -> None:
     """Writes `config.json` of a run directory, which is made if need be."""
-    workdir.mkdir(parents=True, exist_ok=True)
+    make_folder(workdir)
     write_atomically(workdir / CONFIG_FILE, to_json(config) + "\n")
 
 
 def last_config(workdir: Path) -> Config | None:
-    """The configuration of a run by its newest checkpoint, or by `config.json` where it has none that can be read.
+    """The configuration of the run's newest good checkpoint; None where it has no checkpoint.
 
     Raises:
-      ConfigError: `config.json` is all there is, and it is no configuration.
-      CheckpointError: the checkpoint's is none, as when another version of this package has written it.
+      CheckpointError: there are checkpoints, but none is good, or the configuration is of another version of this
+        package.
     """
     folder = _folder(workdir, "last")
-    for step in _steps(folder):
-        path = folder / str(step)
-        with contextlib.suppress(_Damaged):
-            return _config_of(path, _read_info(path))
-    return read_config(workdir)
+    return _first_good(folder, lambda path: _config_of(path, _read_info(path))) if _steps(folder) else None
 
 
-def best_metrics(workdir: Path) -> dict[str, float] | None:
-    """The figures of the run's best checkpoint; None where it has none, or only damaged ones, which is said."""
+def best_evaluation(workdir: Path) -> tuple[Config, dict[str, float]] | None:
+    """The configuration and figures of the run's best checkpoint; None where it has none, or only damaged ones.
+
+    Damaged ones are said.
+    """
+
+    def read(path: Path) -> tuple[Config, dict[str, float]]:
+        info = _read_info(path)
+        return _config_of(path, info), info["metrics"]
+
     try:
-        return _first_good(_folder(workdir, "best"), _read_info)["metrics"]
+        return _first_good(_folder(workdir, "best"), read)
     except CheckpointError:
         return None
 
@@ -171,6 +192,7 @@ def restore_last(workdir: Path, variables: Variables, optimizer_state: Any) -> C
             optimizer_state=_read_arrays(path, "optimizer", optimizer_state, info["checksums"]["optimizer"]),
             position=info["position"],
             metrics=info["metrics"],
+            unlogged=info["unlogged"],
         )
 
     checkpoint = _first_good(folder, read)
@@ -215,10 +237,18 @@ def load_checkpoint(path: str | os.PathLike[str], *, kind: Kind = "last") -> tup
     return _first_good(_folder(place, kind), read)
 
 
-def run_directory(path: str | os.PathLike[str]) -> Path:
-    """The run directory of what `load_checkpoint` takes."""
+def run_of(path: str | os.PathLike[str], *, kind: Kind = "last") -> tuple[Path, Kind] | None:
+    """The run directory of what `load_checkpoint` takes, and of which kind that is; None for a checkpoint in no run."""
     place = Path(path).expanduser().absolute()
-    return place.parents[2] if _is_checkpoint(place) else place
+    if not _is_checkpoint(place):
+        return place, kind
+    kinds = [kind for kind in _EVALUATIONS if place.parent == _folder(place.parents[2], kind)]
+    return (place.parents[2], kinds[0]) if kinds else None
+
+
+def evaluation_folder(workdir: Path, kind: Kind) -> Path:
+    """Where in a run directory the evaluation of its last or its best checkpoint is written."""
+    return workdir / _EVALUATIONS[kind]
 
 
 def _is_checkpoint(path: Path) -> bool:
@@ -261,7 +291,8 @@ def _read_info(path: Path) -> dict[str, Any]:
     try:
         with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
             info = reader.restore(path / "info")
-        return {name: info[name] for name in ("config", "position", "metrics", "checksums")}
+        needed = {name: info[name] for name in ("config", "position", "metrics", "checksums")}
+        return needed | {"unlogged": info.get("unlogged")}  # which the first checkpoints of this format do not have
     except Exception as error:
         raise _Damaged(first_line(error)) from error
 
@@ -293,10 +324,10 @@ def _read_arrays(path: Path, item: str, like: Any, checksum: int) -> Any:
                     f"{path}: does not fit the configuration: {item} {name} is {there or 'absent'} in the checkpoint "
                     f"and {here or 'absent'} in the network"
                 )
+        _ignore_late_callbacks()
         try:
-            with _without_late_callbacks():
-                # Restored as NumPy arrays: the devices that it was saved from may not be here.
-                arrays = reader.restore(path / item, jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like))
+            # Restored as NumPy arrays: the devices that it was saved from may not be here.
+            arrays = reader.restore(path / item, jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like))
         except Exception as error:
             raise _Damaged(first_line(error)) from error
     if _checksum(arrays) != checksum:
@@ -312,21 +343,19 @@ def _checksum(tree: Any) -> int:
     return value
 
 
-@contextlib.contextmanager
-def _without_late_callbacks() -> Iterator[None]:
-    """Keeps the tracebacks off stderr that Orbax' other reads give when one of them fails and ends the event loop.
+def _ignore_late_callbacks() -> None:
+    """Keeps the tracebacks off stderr that Orbax' other reads or writes give when one of them fails.
 
-    They come late, so that after a failure the hook stays.
+    It ends the event loop that they are to report to. They come late, so that the hook stays.
     """
     usual = sys.unraisablehook
+    if getattr(usual, "func", None) is not _unraisable:
+        sys.unraisablehook = functools.partial(_unraisable, usual)
 
-    def hook(unraisable):
-        if str(unraisable.exc_value) != "Event loop is closed":
-            usual(unraisable)
 
-    sys.unraisablehook = hook
-    yield
-    sys.unraisablehook = usual
+def _unraisable(usual: Callable[[Any], Any], unraisable: Any) -> None:
+    if str(unraisable.exc_value) != "Event loop is closed":
+        usual(unraisable)
 
 
 def _names(tree: Any) -> dict[str, tuple[int, ...]]:
@@ -346,3 +375,11 @@ def _over_all_processes(tree: Any) -> Any:
         return jax.make_array_from_single_device_arrays(array.shape, everywhere, parts)
 
     return jax.tree.map(whole, tree)
+
+
+def _reason(error: Exception) -> str:
+    """Why a write has failed, which TensorStore says at the end of what it was about."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text, of_system, _ = first_line(error).partition(" [os_error_code=")
+    return text.rpartition(": ")[2] if of_system else text

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import NoReturn
 
 from amodal_jax.errors import AmodalJaxError, ConfigError
+from amodal_jax.launcher import find_launch
 
 _ADVICE = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room there, then run the same command again"),
@@ -90,6 +91,8 @@ def add_process_arguments(parser: argparse.ArgumentParser) -> None:
 def join_processes(arguments: argparse.Namespace) -> None:
     """Joins the other processes, if the command line names any. Comes before anything that uses a device.
 
+    A process takes all devices of its machine, or one of them where srun or mpirun has started several processes there.
+
     Raises:
       ConfigError: the arguments do not say which processes there are, or these cannot be joined.
     """
@@ -98,11 +101,19 @@ def join_processes(arguments: argparse.Namespace) -> None:
     named = (arguments.coordinator, arguments.processes, arguments.process)
     if any(value is not None for value in named) and None in named:
         raise ConfigError("--coordinator HOST:PORT, --processes N and --process I go together")
+    launch = find_launch(os.environ)
     if not arguments.distributed and arguments.coordinator is None:
+        if launch and launch.tasks > 1:
+            raise ConfigError(
+                f"{launch.command} has started {launch.tasks} processes, and each would work as if it were alone: "
+                f"add --distributed to make them one, or have {launch.command} start one (-n 1)"
+            )
         return
+    # JAX takes one device a process wherever it recognises the launcher; an empty list keeps it from that.
+    has_all_devices = launch is not None and (launch.tasks_on_node == 1 or launch.gpus_are_bound)
     try:
-        jax.distributed.initialize(*named)
-    except (ValueError, RuntimeError) as error:
+        jax.distributed.initialize(*named, local_device_ids=[] if has_all_devices else None)
+    except (ValueError, IndexError, RuntimeError) as error:
         raise ConfigError(
             f"the processes cannot be joined ({error}): outside SLURM and Open MPI name them with --coordinator "
             "HOST:PORT, --processes N and --process I"

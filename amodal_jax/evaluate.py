@@ -3,7 +3,9 @@
 Shape shorthand: B images of this process's batch, D detection slots, M mask cells a side.
 """
 
+import dataclasses
 import functools
+import itertools
 import json
 import sys
 from collections import deque
@@ -18,7 +20,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
-from amodal_jax.atomic_file import write_atomically
+from amodal_jax.atomic_file import make_folder, write_atomically
 from amodal_jax.build import Variables
 from amodal_jax.config import Config
 from amodal_jax.cores import usable_cores
@@ -37,6 +39,11 @@ from amodal_jax.structures import Batch, Detections
 Results = dict[str, list[Result]]
 """By kind: "det", and "amodal" and "inmodal" where the network has the branch."""
 
+
+class EvaluationStopped(Exception):
+    """An evaluation was stopped on request, and has no result."""
+
+
 _MOST_ENCODING = 256  # images whose masks wait for the threads: about 160 MB
 
 
@@ -47,6 +54,8 @@ def evaluate_detector(
     output_dir: Path | None,
     *,
     truth: AnnotatedImages | None = None,
+    checkpoint: dict[str, Any] | None = None,
+    stop_requested: Callable[[], bool] = lambda: False,
     progress: bool = True,
 ) -> dict[str, float]:
     """Runs the network over the test split and scores what it finds.
@@ -61,6 +70,8 @@ def evaluate_detector(
         threshold.
       output_dir: where `metrics.json` and the result files go (see `write_results`); None: nowhere.
       truth: what `read_truth` gives, where it has been read already.
+      checkpoint: what `metrics.json` is to say of where the variables come from.
+      stop_requested: asked before each batch whether this process is to end.
       progress: show a progress bar, and the table of figures at the end.
 
     Returns:
@@ -69,6 +80,7 @@ def evaluate_detector(
     Raises:
       DataError: the dataset is missing, damaged or empty.
       ConfigError: the dataset has other classes than the network.
+      EvaluationStopped: a stop was requested, of any process. Every process raises it.
     """
     # TensorFlow is imported only where a dataset is read: training may do without it.
     from amodal_jax.input_pipeline import evaluation_batches
@@ -76,7 +88,7 @@ def evaluate_detector(
     truth = read_truth(config) if truth is None else truth
     first = jax.process_index() == 0
     if first and output_dir is not None:
-        output_dir.mkdir(parents=True, exist_ok=True)  # a place that cannot be is better noticed now than at the end
+        make_folder(output_dir)
     process_count, local_devices = jax.process_count(), jax.local_devices()
     per_device = -(-config.evaluation.batch_size // (len(local_devices) * process_count))
     batches = evaluation_batches(
@@ -97,10 +109,12 @@ def evaluate_detector(
             detector,
             variables,
             config,
-            batches,
+            itertools.takewhile(lambda _: not stop_requested(), batches),
             tuple(truth.categories),
             lambda images: bar.update(min(images * process_count, bar.total - bar.n)),
         )
+    if multihost_utils.process_allgather(np.int32(stop_requested())).any():
+        raise EvaluationStopped
     results, image_ids = _gather(results, image_ids)
     if sorted(image_ids) != sorted(truth.image_sizes):
         raise DataError(
@@ -109,10 +123,28 @@ def evaluate_detector(
         )
     metrics = evaluate_results(truth, results, config.model.occlusion.threshold)
     if first and output_dir is not None:
-        write_results(output_dir, results, metrics)
+        measured = {
+            "checkpoint": checkpoint,
+            "dataset": {"directory": config.data.directory, "split": config.data.test_split},
+            "evaluation": dataclasses.asdict(config.evaluation),
+        }
+        write_results(output_dir, results, metrics, measured)
     if first and progress:
         print(format_table(metrics), flush=True)
     return metrics
+
+
+def check_dataset(config: Config) -> None:
+    """Finds out at little cost whether `evaluate_detector` can begin.
+
+    Raises:
+      DataError: the dataset is missing or empty, or known to hold what a batch has no room for.
+      ConfigError: the dataset has other classes than the network.
+    """
+    from amodal_jax.input_pipeline import check_split
+
+    _categories(config)
+    check_split(config, config.data.test_split)
 
 
 def read_truth(config: Config) -> AnnotatedImages:
@@ -122,15 +154,9 @@ def read_truth(config: Config) -> AnnotatedImages:
       DataError: the dataset is missing, damaged or empty.
       ConfigError: the dataset has other classes than the network.
     """
-    from amodal_jax.input_pipeline import dataset_categories, evaluation_records
+    from amodal_jax.input_pipeline import evaluation_records
 
-    class_names = config.model.class_names
-    categories = dataset_categories(config)
-    if tuple(categories.values()) != class_names:
-        raise ConfigError(
-            f"the network has the classes {', '.join(class_names)}, but the dataset at {config.data.directory} has "
-            f"{', '.join(categories.values())}; name another dataset in data.directory"
-        )
+    categories = _categories(config)
     ids = tuple(categories)
     image_sizes: dict[int, tuple[int, int]] = {}
     instances = []
@@ -157,6 +183,20 @@ def read_truth(config: Config) -> AnnotatedImages:
                 )
             )
     return AnnotatedImages(image_sizes, categories, instances)
+
+
+def _categories(config: Config) -> dict[int, str]:
+    """The dataset's classes by category id, which have to be the network's."""
+    from amodal_jax.input_pipeline import dataset_categories
+
+    class_names = config.model.class_names
+    categories = dataset_categories(config)
+    if tuple(categories.values()) != class_names:
+        raise ConfigError(
+            f"the network has the classes {', '.join(class_names)}, but the dataset at {config.data.directory} has "
+            f"{', '.join(categories.values())}; name another dataset in data.directory"
+        )
+    return categories
 
 
 def detect_all(
@@ -259,8 +299,12 @@ def image_results(
     return results
 
 
-def write_results(output_dir: Path, results: Results, metrics: dict[str, float]) -> None:
+def write_results(
+    output_dir: Path, results: Results, metrics: dict[str, float], measured: dict[str, Any] | None = None
+) -> None:
     """Writes `metrics.json`, and `detections_amodal.json` and `detections_inmodal.json` in COCO's results format.
+
+    The figures come after what they are of (`measured`): the checkpoint, the dataset and the evaluation's settings.
 
     Each entry has `image_id`, `category_id` (of the annotation file), `bbox` (xywh, amodal), `score`,
     `segmentation` and, with an occlusion branch, `occluded`. A network without any mask branch gets
@@ -269,12 +313,12 @@ def write_results(output_dir: Path, results: Results, metrics: dict[str, float])
     Stock COCOeval takes a detection's area from `bbox` where it is there: for the mask figures of small, medium and
     large objects as `metrics.json` has them, leave `bbox` out on loading.
     """
-    output_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(output_dir)
     files = {"det": "detections.json"} if set(results) == {"det"} else {}
     files |= {kind: f"detections_{kind}.json" for kind in results if kind != "det"}
     for kind, name in files.items():
         write_atomically(output_dir / name, json.dumps(results[kind]))
-    write_atomically(output_dir / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    write_atomically(output_dir / "metrics.json", json.dumps((measured or {}) | metrics, indent=2) + "\n")
 
 
 @functools.lru_cache(maxsize=2)  # so that evaluations during training compile once

@@ -11,6 +11,7 @@ the records' headers when a split is opened, which takes a few milliseconds for 
 """
 
 import functools
+import json
 import os
 import struct
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,7 @@ from amodal_jax.structures import Batch, GroundTruth
 tf.config.set_visible_devices([], "GPU")  # they are JAX's
 absl.logging.set_verbosity(absl.logging.ERROR)  # TFDS warns of a deprecated attribute that only itself uses
 
+_REPORT_FILE = "annotation_report.json"  # of our builder
 # TFRecord's framing of a record: its length and a checksum of it before, a checksum of its bytes after.
 _LENGTH = struct.Struct("<Q")
 _HEADER_BYTES = 12
@@ -73,6 +75,16 @@ def split_size(config: Config, split: str) -> int:
     return len(_Records(_builder(config), split))
 
 
+def check_split(config: Config, split: str) -> None:
+    """Opens a split of the dataset at `config.data.directory` as for batches of it, and closes it again.
+
+    Raises:
+      DataError: there is no such dataset or split, the split is empty, or it is known to hold what a batch has no room
+        for: a larger image than the canvas, or more objects in one than there are slots.
+    """
+    _open(config, split)
+
+
 def training_batches(
     config: Config, *, batch_size: int, process_index: int = 0, process_count: int = 1
 ) -> "TrainingBatches":
@@ -85,7 +97,7 @@ def training_batches(
       process_count: the number of parts.
 
     Raises:
-      DataError: the dataset or the split is missing, damaged or empty.
+      DataError: the dataset or the split is missing, damaged or empty, or see `check_split`.
     """
     return TrainingBatches(config, batch_size, process_index, process_count)
 
@@ -98,7 +110,7 @@ def evaluation_batches(
     Every process gets the same number of batches. What fills them up at the end has `valid` false (and repeats the last
     image). Arguments and errors are those of `training_batches`.
     """
-    records = _Records(_builder(config), config.data.test_split)
+    records = _open(config, config.data.test_split)
     size = len(records)
     global_size = batch_size * process_count
     batch_count = -(-size // global_size)
@@ -154,7 +166,7 @@ class TrainingBatches:
         self._batch_size = batch_size
         self._process_index = process_index
         self._process_count = process_count
-        self._records = _Records(_builder(config), config.data.train_split)
+        self._records = _open(config, config.data.train_split)
         self._consumed = 0
         self._batches: Iterator[Batch] | None = None
 
@@ -333,6 +345,33 @@ def _check(fields: dict[str, np.ndarray], records: "_Records", data) -> None:
                 f"{records}: image {image_id} has {count} objects, more than the {data.max_instances} slots; "
                 "raise data.max_instances"
             )
+
+
+def _open(config: Config, split: str) -> "_Records":
+    """The records of a split for batches, where its largest image and number of objects are known to fit in one.
+
+    Datasets of older builders do not say them, and none does for a part of a split: `_check` refuses what comes by.
+    """
+    builder, data = _builder(config), config.data
+    records = _Records(builder, split)
+    report = Path(builder.data_path) / _REPORT_FILE
+    try:
+        splits = json.loads(report.read_text(encoding="utf-8"))["splits"] if report.is_file() else {}
+        largest = splits.get(split, {}).get("largest", {"height": 0, "width": 0, "objects": 0})
+        height, width, objects = (int(largest[name]) for name in ("height", "width", "objects"))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DataError(f"{report}: is damaged ({first_line(error)}); build the dataset again") from error
+    if height > data.canvas_height or width > data.canvas_width:
+        raise DataError(
+            f"{records}: the images reach {height} pixels in height and {width} in width, more than the canvas of "
+            f"{data.canvas_height} x {data.canvas_width}; raise data.canvas_height and data.canvas_width"
+        )
+    if objects > data.max_instances:
+        raise DataError(
+            f"{records}: an image has {objects} objects, more than the {data.max_instances} slots; "
+            "raise data.max_instances"
+        )
+    return records
 
 
 def _builder(config: Config) -> tfds.core.DatasetBuilder:

@@ -53,6 +53,13 @@ class MetricWriter:
             self._events.close()
 
 
+def logged_figures(workdir: Path, step: int) -> dict[str, float]:
+    """All figures that a run has written of a step; empty where there are none."""
+    path = workdir / "metrics.jsonl"
+    lines = map(json.loads, _lines_until(path, step) if path.exists() else ())
+    return {name: float(value) for line in lines if line.pop("step") == step for name, value in line.items()}
+
+
 def _lines_until(path: Path, step: int) -> list[str]:
     kept = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():

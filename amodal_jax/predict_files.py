@@ -12,7 +12,7 @@ from jaxtyping import Bool, UInt8
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from amodal_jax.atomic_file import write_atomically
+from amodal_jax.atomic_file import make_folder, write_atomically
 from amodal_jax.errors import DataError, ImageError
 from amodal_jax.image_reader import read_image
 from amodal_jax.predict import Predictor
@@ -76,7 +76,7 @@ def predict_files(predictor: Predictor, images: list[Path], out: Path, *, score_
             )
         if out.resolve() == path.resolve().parent:
             raise DataError(f"the overlay of {path} would lie among the images in {out}: write to another folder")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     failures = 0
     for path in tqdm(images, desc="predict", unit="image", mininterval=0.5 if sys.stderr.isatty() else 30):
         try:

@@ -27,6 +27,8 @@ _MOST_OBJECTS = 60  # detections of an image on the page, the best ones
 _LOSS_TERMS = ("rpn_objectness", "rpn_box", "classification", "box", "occlusion", "amodal_mask", "inmodal_mask")
 _COUNTS = ("images", "detections", "occlusion_matches")  # of an evaluation
 _PRECISION = re.compile(rf"(?:^|/)({'|'.join(KINDS)})/(AP|AP50)$")
+_MEASURED = ("checkpoint", "dataset", "evaluation")  # what the figures are of
+_RESULT_FIELDS = {"image_id", "category_id", "bbox", "score"}
 _FIELD = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -53,7 +55,7 @@ def write_report(run_dir: Path, output: Path | None = None, *, images: int = 24)
     if config is None:
         raise ConfigError(f"{run_dir}: no run directory (it has no {CONFIG_FILE}); name the --workdir of a training")
     output = run_dir / "report.html" if output is None else output
-    metrics = _read_json(run_dir / "evaluation" / "metrics.json")
+    metrics = _read_metrics(run_dir / "evaluation" / "metrics.json")
     gallery, note = _gallery(config, run_dir / "evaluation", images)
     page = _fill(
         resources.files(amodal_jax).joinpath("report_template.html").read_text(encoding="utf-8"),
@@ -85,7 +87,7 @@ def read_metrics_log(path: Path) -> dict[str, Series]:
       DataError: a line is no JSON object with a step; names it.
     """
     series: dict[str, Series] = {}
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
     for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line)
@@ -112,6 +114,28 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path}: is no JSON ({error}); evaluate the run again") from error
+
+
+def _read_metrics(path: Path) -> dict[str, Any] | None:
+    metrics = _read_json(path)
+    if metrics is not None and not (
+        isinstance(metrics, dict)
+        and all(isinstance(value, dict | None if name in _MEASURED else int | float) for name, value in metrics.items())
+    ):
+        raise DataError(f"{path}: holds no figures by name; evaluate the run again")
+    return metrics
+
+
+def _read_results(path: Path) -> list[dict[str, Any]] | None:
+    results = _read_json(path)
+    if results is not None and not (
+        isinstance(results, list)
+        and all(isinstance(result, dict) and result.keys() >= _RESULT_FIELDS for result in results)
+    ):
+        raise DataError(
+            f"{path}: is no list of results with {', '.join(sorted(_RESULT_FIELDS))}; evaluate the run again"
+        )
+    return results
 
 
 def _missing(text: str) -> str:
@@ -160,7 +184,7 @@ def _table(caption: str, columns: list[str], rows: dict[str, list[float | None]]
     )
 
 
-def _metrics_tables(metrics: dict[str, float] | None, config: Config) -> str:
+def _metrics_tables(metrics: dict[str, Any] | None, config: Config) -> str:
     if metrics is None:
         return _missing(
             "Not evaluated yet. <code>python scripts/evaluate.py --checkpoint RUN</code> writes the figures into the "
@@ -208,7 +232,16 @@ def _metrics_tables(metrics: dict[str, float] | None, config: Config) -> str:
     if classes:
         by_class = {name: [metrics.get(prefix + name) for prefix in prefixes.values()] for name in classes}
         tables.append(_table("AP by class, %", list(kinds.values()), by_class))
-    return f'<dl class="facts">{shown}</dl><div class="tables">{"".join(tables)}</div>'
+    return f'{_measured(metrics)}<dl class="facts">{shown}</dl><div class="tables">{"".join(tables)}</div>'
+
+
+def _measured(metrics: dict[str, Any]) -> str:
+    """What the figures are of, where the evaluation says it."""
+    checkpoint, dataset = metrics.get("checkpoint"), metrics.get("dataset")
+    if not checkpoint or not dataset:
+        return ""
+    text = f"Checkpoint of step {checkpoint['step']:,}, split “{dataset['split']}” of {dataset['directory']}."
+    return f"<p>{html.escape(text)}</p>"
 
 
 def _curves(series: dict[str, Series]) -> str:
@@ -319,14 +352,14 @@ def _detections(
 ) -> dict[int, list[GalleryObject]] | None:
     """The detections in some images by image id, best first; None if the run is not evaluated."""
     files = {kind: evaluation_dir / f"detections_{kind}.json" for kind in ("amodal", "inmodal")}
-    by_kind = {kind: found for kind, path in files.items() if (found := _read_json(path)) is not None}
-    boxes_only = _read_json(evaluation_dir / "detections.json") if not by_kind else None
+    by_kind = {kind: results for kind, path in files.items() if (results := _read_results(path)) is not None}
+    boxes_only = _read_results(evaluation_dir / "detections.json") if not by_kind else None
     if boxes_only is None and not by_kind:
         return None
     # The files have the same detections; what a network has no mask of, or a file no entry of, stays without it.
     merged: dict[tuple, dict[str, Any]] = {}
-    for kind, results in (by_kind or {"det": boxes_only}).items():
-        for result in results:
+    for kind, of_kind in (by_kind or {"det": boxes_only or []}).items():
+        for result in of_kind:
             if result["image_id"] in image_ids:
                 key = (result["image_id"], result["category_id"], *result["bbox"], result["score"])
                 merged.setdefault(key, result)[f"{kind}_rle"] = result.get("segmentation")

@@ -3,7 +3,8 @@
 python scripts/evaluate.py --checkpoint DIR [--best] [--output DIR] [--data.FIELD VALUE ...]
 
 The configuration comes from the checkpoint; its data and evaluation sections can be changed here. Writes metrics.json,
-detections_amodal.json and detections_inmodal.json.
+detections_amodal.json and detections_inmodal.json: by default to `evaluation` in the run, as the training does, or to
+`evaluation_best`.
 """
 
 import argparse
@@ -27,7 +28,7 @@ def main() -> None:
     )
     parser.add_argument("--best", action="store_true", help="the run's best checkpoint, not its last")
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="the folder to write; default: evaluation in the run"
+        "--output", type=Path, metavar="DIR", help="the folder to write; default: in the run, see above"
     )
     command_line.add_process_arguments(parser)
     arguments, overrides = parser.parse_known_args()
@@ -43,16 +44,26 @@ def main() -> None:
     import jax
 
     from amodal_jax.build import build_detector
-    from amodal_jax.checkpoint import load_checkpoint, run_directory
+    from amodal_jax.checkpoint import Kind, evaluation_folder, load_checkpoint, run_of
     from amodal_jax.evaluate import evaluate_detector
 
-    config, variables, step = load_checkpoint(arguments.checkpoint, kind="best" if arguments.best else "last")
+    kind: Kind = "best" if arguments.best else "last"
+    run = run_of(arguments.checkpoint, kind=kind)
+    if arguments.output is not None:
+        output = arguments.output
+    elif run is not None:
+        output = evaluation_folder(*run)
+    else:
+        raise ConfigError(
+            f"{arguments.checkpoint}: this checkpoint lies in no run directory; name a folder with --output"
+        )
+    config, variables, step = load_checkpoint(arguments.checkpoint, kind=kind)
     config = override(config, overrides)
-    output = arguments.output or run_directory(arguments.checkpoint) / "evaluation"
+    checkpoint = {"directory": str(arguments.checkpoint.absolute()), "kind": run and run[1], "step": step}
     first = jax.process_index() == 0
     if first:
         print(f"checkpoint of step {step}, {config.data.directory}, split {config.data.test_split}", flush=True)
-    evaluate_detector(build_detector(config), variables, config, output)
+    evaluate_detector(build_detector(config), variables, config, output, checkpoint=checkpoint)
     if first:
         print(f"written to {output}")
 

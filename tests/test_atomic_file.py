@@ -1,6 +1,8 @@
+import os
+
 import pytest
 
-from amodal_jax.atomic_file import replacing, write_atomically
+from amodal_jax.atomic_file import make_folder, replacing, write_atomically
 from tests.full_disk import files_limited_to
 
 
@@ -8,7 +10,7 @@ def make_file(place, text):
     place.write_text(text)
 
 
-def make_folder(place, text):
+def make_full_folder(place, text):
     place.mkdir()
     (place / "file").write_text(text)
 
@@ -17,7 +19,7 @@ def content(place):
     return (place / "file" if place.is_dir() else place).read_text()
 
 
-@pytest.mark.parametrize("make", [make_file, make_folder])
+@pytest.mark.parametrize("make", [make_file, make_full_folder])
 def test_what_is_made_takes_the_place_of_what_was_there(tmp_path, make):
     place = tmp_path / "there"
     for text in ("first", "second"):
@@ -30,7 +32,7 @@ def test_what_is_made_takes_the_place_of_what_was_there(tmp_path, make):
 
 def test_a_link_is_replaced_and_not_what_it_leads_to(tmp_path):
     folder, link = tmp_path / "folder", tmp_path / "link"
-    make_folder(folder, "kept")
+    make_full_folder(folder, "kept")
     link.symlink_to(folder)
     with replacing(link) as new:
         make_file(new, "new")
@@ -39,7 +41,7 @@ def test_a_link_is_replaced_and_not_what_it_leads_to(tmp_path):
     assert content(folder) == "kept"
 
 
-@pytest.mark.parametrize("make", [make_file, make_folder])
+@pytest.mark.parametrize("make", [make_file, make_full_folder])
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
 def test_a_failure_while_making_leaves_what_was_there(tmp_path, make, failure):
     place = tmp_path / "there"
@@ -81,3 +83,21 @@ def test_a_failure_names_the_file_and_leaves_what_was_there(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         write_atomically(tmp_path / "absent" / "file", "x")
     assert error.value.filename == str(tmp_path / "absent" / "file")
+
+
+def test_a_folder_is_made_or_refused_by_name(tmp_path):
+    make_folder(tmp_path / "one" / "two")
+    make_folder(tmp_path / "one" / "two")
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OSError, match="File exists|Not a directory") as error:
+            make_folder(path)
+        assert error.value.filename == str(path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    with pytest.raises(PermissionError) as error:
+        make_folder(tmp_path / "locked")
+    assert error.value.filename == str(tmp_path / "locked")

@@ -18,7 +18,14 @@ from pycocotools.coco import COCO
 from amodal_jax.build import build_detector, initialise
 from amodal_jax.checkpoint import Checkpoint, CheckpointWriter
 from amodal_jax.errors import ConfigError, DataError
-from amodal_jax.evaluate import detect_all, evaluate_detector, image_results, read_truth, write_results
+from amodal_jax.evaluate import (
+    EvaluationStopped,
+    detect_all,
+    evaluate_detector,
+    image_results,
+    read_truth,
+    write_results,
+)
 from amodal_jax.image_reader import read_image
 from amodal_jax.metrics import evaluate_results, results_from_truth
 from amodal_jax.predict import Predictor
@@ -95,9 +102,27 @@ def test_every_image_is_evaluated_once(evaluated):
     assert metrics["detections"] == len(json.loads((folder / "detections_amodal.json").read_text())) > 0
 
 
+def test_a_stopped_evaluation_writes_nothing(config, network, tmp_path):
+    asked = []
+
+    def stop_requested():
+        asked.append(None)
+        return len(asked) > 1
+
+    with pytest.raises(EvaluationStopped):
+        evaluate_detector(*network, config, tmp_path, stop_requested=stop_requested, progress=False)
+    assert len(asked) > 1
+    assert not any(tmp_path.iterdir())
+
+
 def test_the_files_are_what_stock_coco_reads(config, evaluated):
     metrics, folder = evaluated
-    assert json.loads((folder / "metrics.json").read_text()) == metrics
+    content = json.loads((folder / "metrics.json").read_text())
+    assert content == metrics | {
+        "checkpoint": None,
+        "dataset": {"directory": config.data.directory, "split": "train"},
+        "evaluation": dataclasses.asdict(config.evaluation),
+    }
     assert sorted(path.name for path in folder.iterdir()) == [
         "detections_amodal.json",
         "detections_inmodal.json",
@@ -255,12 +280,33 @@ def test_a_checkpoint_is_all_that_the_script_needs_and_processes_share_the_image
     metrics, folder = evaluated
     again = json.loads((run / "evaluation" / "metrics.json").read_text())
     assert again["images"] == 3
-    assert again.keys() == metrics.keys()
+    assert again["checkpoint"] == {"directory": str(run), "kind": "last", "step": 7}
+    assert again["dataset"]["split"] == "train"
     for name, value in metrics.items():
         assert again[name] == pytest.approx(value, abs=1e-3), name
     for name in ("detections_amodal.json", "detections_inmodal.json"):
         one, other = (json.loads((path / name).read_text()) for path in (run / "evaluation", folder))
         assert [result["image_id"] for result in one] == [result["image_id"] for result in other]
+
+
+def test_the_best_is_evaluated_beside_the_last(run, tmp_path):
+    whole = shutil.copytree(run, tmp_path / "run")
+    shutil.copytree(run / "checkpoints" / "last" / "7", whole / "checkpoints" / "best" / "7")
+    (whole / "evaluation").mkdir(exist_ok=True)
+    (whole / "evaluation" / "metrics.json").write_text("of the last")
+    result = subprocess.run(script("--checkpoint", whole, "--best"), capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stderr
+    assert (whole / "evaluation" / "metrics.json").read_text() == "of the last"
+    best = json.loads((whole / "evaluation_best" / "metrics.json").read_text())
+    assert best["checkpoint"] == {"directory": str(whole), "kind": "best", "step": 7}
+
+
+def test_a_checkpoint_alone_needs_a_place_for_its_evaluation(run, tmp_path):
+    alone = shutil.copytree(run / "checkpoints" / "last" / "7", tmp_path / "some" / "folder" / "7")
+    result = subprocess.run(script("--checkpoint", alone), capture_output=True, text=True, timeout=600)
+    assert result.returncode == 1
+    assert "folder/7: this checkpoint lies in no run directory; name a folder with --output" in result.stderr
+    assert not list(tmp_path.rglob("metrics.json"))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
 from amodal_jax.image_reader import read_image
 from amodal_jax.input_pipeline import (
+    check_split,
     dataset_categories,
     evaluation_batches,
     evaluation_records,
@@ -190,13 +191,41 @@ def without_pixels(record):
 
 
 def test_an_image_larger_than_the_canvas_is_named(config):
+    part = with_data(config, canvas_width=70, train_split="train[:10]")
     with pytest.raises(DataError, match=r"image \d+ has \d+ x \d+ pixels, .* data.canvas_height"):
-        take(training_batches(with_data(config, canvas_width=70), batch_size=4), 3)
+        take(training_batches(part, batch_size=4), 3)
 
 
 def test_an_image_with_too_many_objects_is_named(config):
+    part = with_data(config, max_instances=1, train_split="train[:10]")
     with pytest.raises(DataError, match=r"image \d+ has 2 objects, more than the 1 slots; raise data.max_instances"):
-        take(training_batches(with_data(config, max_instances=1), batch_size=1), 1)
+        take(training_batches(part, batch_size=1), 1)
+
+
+def test_what_a_whole_split_has_no_room_for_is_known_before_it_is_read(config, tiny_dataset, tmp_path):
+    sizes = [(int(one["image/height"]), int(one["image/width"])) for one in evaluation_records(config)]
+    height, width = np.max(sizes, axis=0)
+    check_split(with_data(config, canvas_height=int(height), canvas_width=int(width), max_instances=2), "test")
+    for changes in ({"canvas_height": int(height) - 1}, {"canvas_width": int(width) - 1}):
+        with pytest.raises(
+            DataError, match=f"split test: the images reach {height} pixels in height and {width} in width"
+        ):
+            check_split(with_data(config, **changes), "test")
+        with pytest.raises(DataError, match="the images reach"):
+            next(evaluation_batches(with_data(config, **changes), batch_size=1))
+    with pytest.raises(DataError, match="split train: an image has 2 objects, more than the 1 slots"):
+        training_batches(with_data(config, max_instances=1), batch_size=1)
+    # A dataset of an older builder does not say it.
+    damaged_copy(tiny_dataset, tmp_path)
+    report = tmp_path / "1.1.0" / "annotation_report.json"
+    older = with_data(config, directory=str(tmp_path), max_instances=1)
+    content = json.loads(report.read_text())
+    del content["splits"]["test"]["largest"]
+    report.write_text(json.dumps(content))
+    check_split(older, "test")
+    report.write_text("{")
+    with pytest.raises(DataError, match=r"annotation_report\.json: is damaged .*; build the dataset again"):
+        check_split(older, "test")
 
 
 @pytest.mark.parametrize("split", ["val", "train[:0]"])

@@ -3,7 +3,7 @@ import struct
 
 import pytest
 
-from amodal_jax.metric_writer import MetricWriter
+from amodal_jax.metric_writer import MetricWriter, logged_figures
 from tests.full_disk import files_limited_to
 
 
@@ -43,3 +43,13 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path):
         with pytest.raises(OSError, match="File too large"):
             writer.close()
     assert error.value.filename == str(tmp_path / "metrics.jsonl")
+
+
+def test_what_was_logged_of_a_step_is_found(tmp_path):
+    assert logged_figures(tmp_path, 2) == {}
+    writer = MetricWriter(tmp_path, 0)
+    for step, figures in ((2, {"loss": 1.5}), (2, {"det/AP": 0.25}), (3, {"loss": 1.0})):
+        writer.write(step, figures)
+    writer.close()
+    assert logged_figures(tmp_path, 2) == {"loss": 1.5, "det/AP": 0.25}
+    assert logged_figures(tmp_path, 1) == {}

@@ -40,8 +40,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     The annotations are read from `manual_dir`; `data/kins/layout.py` says what lies where. Class names are those of the
     annotation files' categories and are saved with the dataset as the names of the feature `objects/label`, their
     category ids, in the same order, as `category_ids` of its metadata. The folder of the built dataset also holds
-    `annotation_report.json`: what it was built from, how many images and instances it has, and what was wrong with the
-    annotations.
+    `annotation_report.json`: what it was built from, how many images and instances it has, its largest height, width
+    and number of objects of an image, and what was wrong with the annotations.
     """
 
     VERSION = tfds.core.Version("1.1.0")
@@ -137,6 +137,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         make_record = RecordMaker(file.release, {category_id: label for label, category_id in enumerate(classes)})
         workers = self._workers if len(file.images) >= _IMAGES_WORTH_PROCESSES else 1
         instances = 0
+        largest = {"height": 0, "width": 0, "objects": 0}
         with (
             ordered_map(workers, chunk_size=8) as map_in_order,
             tqdm(
@@ -150,6 +151,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             for image, (record, found) in zip(file.images, map_in_order(make_record, file.images), strict=True):
                 counts.add(found)
                 instances += len(record["objects"])
+                sizes = {
+                    "height": record["image/height"],
+                    "width": record["image/width"],
+                    "objects": sum(not one["is_crowd"] for one in record["objects"]),
+                }
+                largest = {name: max(largest[name], size) for name, size in sizes.items()}
                 yield image.id, {"image": image.path, **record}
                 progress.update()
             progress.set_postfix_str("writing records")
@@ -161,6 +168,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             "images": len(file.images),
             "instances": instances,
             "instances_left_out": counts.left_out(),
+            "largest": largest,
             "problems": counts.to_json(),
         }
         for problem in counts.to_json():

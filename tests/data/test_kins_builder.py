@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,14 @@ def test_records_are_the_annotations(release, tmp_path):
     assert {split: counts["images"] for split, counts in report["splits"].items()} == make_dummy_data.IMAGES
     assert all(not counts["problems"] for counts in report["splits"].values())
     assert {file["release"] for file in report["annotation_files"].values()} == {release}
+    for split, file_name in ANNOTATION_FILES[release].items():
+        content = json.loads((DUMMY_DATA / file_name).read_text())
+        objects = Counter(one["image_id"] for one in content["annotations"] if not one.get("iscrowd"))
+        assert report["splits"][split]["largest"] == {
+            "height": max(image["height"] for image in content["images"]),
+            "width": max(image["width"] for image in content["images"]),
+            "objects": max(objects.values()),
+        }
 
 
 def test_both_releases_of_the_same_scenes_give_the_same_records(tmp_path):
