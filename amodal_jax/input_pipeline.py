@@ -144,7 +144,7 @@ def evaluation_records(
     records = _Records(_builder(config), config.data.test_split)
     features = records.features
     if not with_pixels:
-        wanted = {name: name not in _PIXELS for name in features}
+        wanted: dict[str, Any] = {name: name not in _PIXELS for name in features}
         wanted["objects"] = {name: name not in _PIXELS for name in features["objects"].feature}
         features = tfds.decode.PartialDecoding(wanted).extract_features(features)
     for record in records.undecoded(range(len(records)) if indices is None else indices, features):
