@@ -64,9 +64,9 @@ def build_detector(config: Config, input_size: tuple[int, int] | None = None) ->
         fpn=FPN(model.fpn_channels, norm=heads.norm, dtype=dtype),
         rpn_head=RPNHead(model.fpn_channels, len(model.anchors.aspect_ratios), dtype=dtype),
         box_head=branch() if heads.box == "conv4_fc1" else TwoDenseBranch(heads.fc_channels, dtype=dtype),
-        box_predictor=BoxPredictor(classes, dtype=dtype),
+        box_predictor=BoxPredictor(classes),
         occlusion_head=branch() if model.occlusion.enabled else None,
-        occlusion_predictor=OcclusionPredictor(dtype=dtype) if model.occlusion.enabled else None,
+        occlusion_predictor=OcclusionPredictor() if model.occlusion.enabled else None,
         amodal_mask_head=mask_head() if heads.amodal_mask else None,
         inmodal_mask_head=mask_head() if heads.inmodal_mask else None,
         guidance_layer=model.mlc.box_layer if model.mlc.enabled else None,
@@ -132,6 +132,7 @@ def initialise(detector: Detector, config: Config, key: jax.Array) -> Variables:
             amodal_crops=crops,
             inmodal_crops=crops,
             valid=np.zeros((1, slots), bool),
+            crowd=np.zeros((1, slots), bool),
         ),
     )
     batch = jax.tree.map(jnp.asarray, batch)

@@ -204,6 +204,15 @@ class ModelConfig:
             _require(
                 self.heads.amodal_mask or self.heads.inmodal_mask, "model.mlc.enabled", "needs a mask branch to feed"
             )
+            # Before its first convolution the mask feature has the pyramid's channels.
+            _require(
+                self.mlc.join_mask == "concatenate"
+                or self.mlc.mask_layer > 0
+                or self.fpn_channels == self.heads.channels,
+                "model.mlc.join_mask",
+                f'= "add" with mask_layer = 0 adds features of model.heads.channels = {self.heads.channels} to ones of '
+                f"model.fpn_channels = {self.fpn_channels}: make the two equal, or concatenate",
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,7 +224,7 @@ class DataConfig:
     test_split: str = "test"
     canvas_height: int = 376  # images travel to the device at native resolution on a canvas of this size
     canvas_width: int = 1242
-    max_instances: int = 100  # ground-truth slots an image; an image with more is an error that names it
+    max_instances: int = 100  # slots an image for instances and crowds; an image with more is an error that names it
     flip: bool = True  # horizontal, with probability one half
 
     def __post_init__(self):
@@ -263,7 +272,7 @@ class EvaluationConfig:
     batch_size: int = 8  # images a step, of all devices together
     score_threshold: float = 0.05
     nms_threshold: float = 0.5
-    max_detections: int = 100  # an image
+    max_detections: int = 100  # an image, of all classes; an evaluation says in how many images this may cut some off
     mask_threshold: float = 0.5
 
     def __post_init__(self):

@@ -8,7 +8,7 @@ import functools
 import itertools
 import json
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from amodal_jax.atomic_file import make_folder, write_atomically
 from amodal_jax.build import Variables
+from amodal_jax.canvas import check_input_canvas
 from amodal_jax.config import Config
 from amodal_jax.cores import usable_cores
 from amodal_jax.errors import ConfigError, DataError
@@ -78,7 +79,7 @@ def evaluate_detector(
       The figures of `metrics.evaluate_results`.
 
     Raises:
-      DataError: the dataset is missing, damaged or empty.
+      DataError: the dataset is missing, damaged or empty, or an image does not fit the network's input canvas.
       ConfigError: the dataset has other classes than the network.
       EvaluationStopped: a stop was requested, of any process. Every process raises it.
     """
@@ -86,6 +87,7 @@ def evaluate_detector(
     from amodal_jax.input_pipeline import evaluation_batches
 
     truth = read_truth(config) if truth is None else truth
+    check_input_canvas(truth.image_sizes.items(), config.model.input)
     first = jax.process_index() == 0
     if first and output_dir is not None:
         make_folder(output_dir)
@@ -131,6 +133,13 @@ def evaluate_detector(
         write_results(output_dir, results, metrics, measured)
     if first and progress:
         print(format_table(metrics), flush=True)
+        full = images_without_room(results, config.evaluation.max_detections)
+        if full:
+            print(
+                f"note: {full} of {len(image_ids)} images have all {config.evaluation.max_detections} detections that "
+                "evaluation.max_detections allows; COCOeval would count up to 100 of each class",
+                file=sys.stderr,
+            )
     return metrics
 
 
@@ -297,6 +306,11 @@ def image_results(
             rles = encode_masks(np.asarray(masks)[slots], boxes, image_size, mask_threshold)
             results[kind] = [one | {"segmentation": rle} for one, rle in zip(found, rles, strict=True)]
     return results
+
+
+def images_without_room(results: Results, max_detections: int) -> int:
+    """The number of images with as many detections as there may be, so that more may have been cut off."""
+    return sum(count >= max_detections for count in Counter(one["image_id"] for one in results["det"]).values())
 
 
 def write_results(

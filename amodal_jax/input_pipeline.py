@@ -279,7 +279,8 @@ def _batches(records, config, positions, example, batch_size, flip_seed) -> Iter
                 occlusion_ratio=fields["occlusion_ratio"],
                 amodal_crops=fields["amodal_crops"],
                 inmodal_crops=fields["inmodal_crops"],
-                valid=np.arange(data.max_instances) < fields["count"][:, None],
+                valid=(np.arange(data.max_instances) < fields["count"][:, None]) & ~fields["crowd"],
+                crowd=fields["crowd"],
             ),
         )
 
@@ -291,8 +292,6 @@ def _parse(features, serialized, flip, data) -> dict[str, tf.Tensor]:
     image.set_shape([None, None, 3])
     height, width = tf.shape(image)[0], tf.shape(image)[1]
     objects = record["objects"]
-    # Crowds are regions of many objects: neither truth to learn nor background, and never in KINS itself.
-    objects = {name: tf.boolean_mask(value, ~objects["is_crowd"]) for name, value in objects.items()}
     y1, x1, y2, x2 = tf.unstack(objects["amodal_bbox"], axis=1)
     scale_x, scale_y = tf.cast(width, tf.float32), tf.cast(height, tf.float32)
     x1, x2, y1, y2 = x1 * scale_x, x2 * scale_x, y1 * scale_y, y2 * scale_y
@@ -328,6 +327,7 @@ def _parse(features, serialized, flip, data) -> dict[str, tf.Tensor]:
         "occlusion_ratio": slots(objects["occlusion_ratio"]),
         "amodal_crops": slots(crops["amodal_crop"], *PACKED_CROP_SHAPE),
         "inmodal_crops": slots(crops["inmodal_crop"], *PACKED_CROP_SHAPE),
+        "crowd": slots(objects["is_crowd"]),
         "count": tf.shape(objects["label"])[0],
     }
 

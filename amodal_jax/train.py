@@ -31,6 +31,7 @@ from jaxtyping import Array, Int
 
 from amodal_jax import losses
 from amodal_jax.build import Variables, build_detector, initialise
+from amodal_jax.canvas import check_input_canvas
 from amodal_jax.checkpoint import (
     Checkpoint,
     CheckpointWriter,
@@ -212,7 +213,7 @@ def train(config: Config, workdir: Path, *, batches: Iterator[Batch] | None = No
             evaluate()
 
         # ----- The steps
-        for batch, position_after in _on_devices(batches, config.train.batch_size):
+        for batch, position_after in _on_devices(batches, config):
             if step >= config.train.steps or stopping:
                 break
             state, metrics = parallel_step(state, batch, stop_request.flags())
@@ -429,10 +430,10 @@ def _local_mesh() -> Mesh:
     return Mesh(np.array(jax.local_devices()), "batch")
 
 
-def _on_devices(batches: Iterator[Batch], global_batch_size: int) -> Iterator[tuple[Batch, dict[str, Any] | None]]:
+def _on_devices(batches: Iterator[Batch], config: Config) -> Iterator[tuple[Batch, dict[str, Any] | None]]:
     """Batches with a device axis, on their way to the devices ahead of time, each with the data's position after it."""
     devices = jax.local_device_count()
-    images = global_batch_size // jax.device_count()
+    images = config.train.batch_size // jax.device_count()
     sharding = NamedSharding(_local_mesh(), PartitionSpec("batch"))
     queue: deque[tuple[Batch, dict[str, Any] | None]] = deque()
     for batch in batches:
@@ -441,6 +442,8 @@ def _on_devices(batches: Iterator[Batch], global_batch_size: int) -> Iterator[tu
                 f"a batch of {len(batch.images)} images came where this process takes {devices * images}: "
                 f"{images} for each of {devices} devices"
             )
+        image_ids, sizes = np.asarray(batch.image_ids).tolist(), map(tuple, np.asarray(batch.sizes).tolist())
+        check_input_canvas(zip(image_ids, sizes, strict=True), config.model.input)
         shaped = jax.tree.map(lambda array: array.reshape(devices, images, *array.shape[1:]), batch)
         position = batches.get_state() if hasattr(batches, "get_state") else None
         queue.append((jax.device_put(shaped, sharding), position))

@@ -56,6 +56,7 @@ def make_batch(examples: list[Example], config: Config) -> Batch:
         amodal_crops=np.zeros((count, slots, *PACKED_CROP_SHAPE), np.uint8),
         inmodal_crops=np.zeros((count, slots, *PACKED_CROP_SHAPE), np.uint8),
         valid=np.zeros((count, slots), bool),
+        crowd=np.zeros((count, slots), bool),
     )
     images = np.zeros((count, config.data.canvas_height, config.data.canvas_width, 3), np.uint8)
     for index, example in enumerate(examples):

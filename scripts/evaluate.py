@@ -2,9 +2,9 @@
 
 python scripts/evaluate.py --checkpoint DIR [--best] [--output DIR] [--data.FIELD VALUE ...]
 
-The configuration comes from the checkpoint; its data and evaluation sections can be changed here. Writes metrics.json,
-detections_amodal.json and detections_inmodal.json: by default to `evaluation` in the run, as the training does, or to
-`evaluation_best`.
+The configuration comes from the checkpoint. Its data and evaluation sections can be changed here, and the size of the
+network's input canvas, --model.input.height and --model.input.width. Writes metrics.json, detections_amodal.json and
+detections_inmodal.json: by default to `evaluation` in the run, as the training does, or to `evaluation_best`.
 """
 
 import argparse
@@ -33,10 +33,13 @@ def main() -> None:
     command_line.add_process_arguments(parser)
     arguments, overrides = parser.parse_known_args()
     for name in overrides:
-        if name.startswith("--") and not name.startswith(("--data.", "--evaluation.")):
+        field = name.partition("=")[0]
+        if not name.startswith("--") or field in ("--model.input.height", "--model.input.width"):
+            continue
+        if not field.startswith(("--data.", "--evaluation.")):
             raise ConfigError(
-                f"{name.partition('=')[0]} cannot be set: the network is the checkpoint's; "
-                "only --data.FIELD and --evaluation.FIELD can be changed"
+                f"{field} cannot be set: the network is the checkpoint's; only --data.FIELD, --evaluation.FIELD, "
+                "--model.input.height and --model.input.width can be changed"
             )
     command_line.keep_compilations()
     command_line.join_processes(arguments)

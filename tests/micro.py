@@ -62,6 +62,7 @@ def micro_batch(images: int, seed: int = 0) -> Batch:
             amodal_crops=rng.integers(0, 256, (images, SLOTS, *PACKED_CROP_SHAPE), dtype=np.uint8),
             inmodal_crops=rng.integers(0, 256, (images, SLOTS, *PACKED_CROP_SHAPE), dtype=np.uint8),
             valid=np.arange(SLOTS) < rng.integers(2, 6, (images, 1)),
+            crowd=np.zeros((images, SLOTS), bool),
         ),
     )
     return jax.tree.map(jnp.asarray, batch)
@@ -70,3 +71,15 @@ def micro_batch(images: int, seed: int = 0) -> Batch:
 def image_keys(images: int, seed: int = 0) -> jax.Array:
     """A sampling key for each image."""
     return jax.random.split(jax.random.key(seed), images)
+
+
+def loud(variables):
+    """Variables with large weights in the last layers: at first outputs are all but equal, whatever comes in."""
+
+    def value(path, leaf):
+        names = {key.key for key in path}
+        if names & {"cls_logits", "cls_score", "bbox_pred", "occ_score", "mask_fcn_logits"} and "kernel" in names:
+            return jax.random.normal(jax.random.key(leaf.size), leaf.shape) / np.sqrt(leaf.shape[-2])
+        return leaf
+
+    return jax.tree_util.tree_map_with_path(value, variables)

@@ -82,6 +82,15 @@ def test_the_released_coding_has_no_switches():
         MLCConfig(form="released", join_mask="add")
 
 
+def test_features_of_different_channels_are_not_added():
+    """Before the first mask convolution, the mask feature has the pyramid's channels."""
+    MLCConfig(mask_layer=0, join_mask="add")
+    for changes in ({"mask_layer": 0}, {"join_mask": "add"}):
+        ModelConfig(fpn_channels=128, mlc=MLCConfig(**changes))
+    with pytest.raises(ConfigError, match="join_mask .* mask_layer = 0 .*heads.channels = 256 .*fpn_channels = 128"):
+        ModelConfig(fpn_channels=128, mlc=MLCConfig(mask_layer=0, join_mask="add"))
+
+
 def test_classes_must_differ():
     with pytest.raises(ConfigError, match="class_names"):
         ModelConfig(class_names=("car", "car"))

@@ -23,6 +23,7 @@ from amodal_jax.evaluate import (
     detect_all,
     evaluate_detector,
     image_results,
+    images_without_room,
     read_truth,
     write_results,
 )
@@ -222,6 +223,23 @@ def test_a_dataset_of_other_classes_is_refused(config, network):
     other = dataclasses.replace(config, model=dataclasses.replace(config.model, class_names=names))
     with pytest.raises(ConfigError, match=r"cat, dog, but the dataset at .* has cyclist"):
         evaluate_detector(*network, other, None, progress=False)
+
+
+def test_an_image_that_does_not_fit_the_network_is_refused(config, network):
+    """As `Predictor` would not shrink it to fit either, but take a larger canvas."""
+    small = dataclasses.replace(config.model.input, height=32)
+    other = dataclasses.replace(config, model=dataclasses.replace(config.model, input=small))
+    with pytest.raises(DataError, match=r"image 0 of .* becomes .* raise model.input.height to 64 and"):
+        evaluate_detector(*network, other, None, progress=False)
+
+
+def test_images_with_all_detections_that_there_may_be_are_counted(config, evaluated):
+    _, folder = evaluated
+    results = {"det": json.loads((folder / "detections_amodal.json").read_text())}
+    counts = np.bincount([one["image_id"] for one in results["det"]])
+    assert config.evaluation.max_detections == counts.max()
+    assert images_without_room(results, counts.max()) == (counts == counts.max()).sum()
+    assert images_without_room(results, counts.max() + 1) == 0
 
 
 def test_a_missing_dataset_or_split_is_named(config, network):

@@ -2,6 +2,7 @@ import dataclasses
 import itertools
 import json
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -21,6 +22,8 @@ from amodal_jax.input_pipeline import (
 )
 from tests.micro import micro_config
 from tests.tiny_scenes import TEST_IMAGE_COUNT, TRAIN_IMAGE_COUNT
+
+DUMMY_DATA = Path(__file__).resolve().parents[1] / "data" / "kins" / "dummy_data"
 
 
 @pytest.fixture
@@ -85,6 +88,39 @@ def test_a_batch_holds_what_the_files_say(config, tiny_dataset):
             assert truth.occlusion_ratio[slot] == pytest.approx(1 - one["i_area"] / one["a_area"])
             assert unpack(truth.amodal_crops[slot]).all()
             assert unpack(truth.inmodal_crops[slot]).mean() == pytest.approx(one["i_area"] / one["a_area"], abs=0.03)
+
+
+def test_a_crowd_is_no_instance(tmp_path):
+    """Its box is kept, though, for nothing in it to be taken for background."""
+    import tensorflow_datasets as tfds
+
+    from data.kins.kins_dataset_builder import Builder
+
+    scenes = Path(shutil.copytree(DUMMY_DATA, tmp_path / "scenes"))
+    path = scenes / "instances_train.json"
+    content = json.loads(path.read_text())
+    crowd = content["annotations"][1]
+    crowd["iscrowd"] = 1
+    path.write_text(json.dumps(content))
+    for file in scenes.glob("update_*.json"):
+        file.unlink()
+    tfds.disable_progress_bar()
+    builder = Builder(data_dir=tmp_path / "datasets")
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=scenes))
+    config = with_data(micro_config(), directory=str(builder.data_path), flip=False)
+    found = 0
+    for batch in take(training_batches(config, batch_size=1), len(content["images"])):
+        annotations = [one for one in content["annotations"] if one["image_id"] == batch.image_ids[0]]
+        for slot, one in enumerate(annotations):
+            is_crowd = one["id"] == crowd["id"]
+            found += is_crowd
+            assert batch.truth.crowd[0, slot] == is_crowd
+            assert batch.truth.valid[0, slot] != is_crowd
+            x, y, w, h = one["bbox"]
+            np.testing.assert_allclose(batch.truth.boxes[0, slot], [x, y, x + w, y + h], atol=1e-4)
+        assert not batch.truth.crowd[0, len(annotations) :].any()
+        assert not batch.truth.valid[0, len(annotations) :].any()
+    assert found == 1
 
 
 def test_a_flip_mirrors_image_boxes_and_crops(config):

@@ -65,7 +65,7 @@ instances = st.builds(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(instances, min_size=1, max_size=12, unique_by=lambda i: (i.image_id, i.category_id, i.box)))
 def test_the_ground_truth_as_prediction_scores_exactly_one(found):
     truth = truth_of(*found, images=3)

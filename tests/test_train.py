@@ -350,6 +350,9 @@ def test_batches_that_do_not_fit_are_refused(tmp_path):
         train(CONFIG, tmp_path, batches=iter([]))
     with pytest.raises(DataError, match="a batch of 4 images came where this process takes 8: 1 for each of 8 devices"):
         train(CONFIG, tmp_path, batches=iter([micro_batch(4)]))
+    upright = micro_batch(DEVICES).replace(sizes=np.array([[64, 96]] * 7 + [[64, 48]], np.int32))
+    with pytest.raises(DataError, match="image 7 of 48 x 64 pixels becomes 64 x 85 .* raise model.input.height to 96"):
+        train(CONFIG, tmp_path, batches=iter([upright]))
 
 
 @contextlib.contextmanager

@@ -13,12 +13,13 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from amodal_jax.models.layers import Conv, normal_001
+from amodal_jax.models.layers import Conv, OutputConv, normal_001
 from amodal_jax.ops import boxes as box_ops
 from amodal_jax.ops.nms import nms
+from amodal_jax.ops.top_k import top_k
 from amodal_jax.structures import Proposals
 
-MINIMUM_SIDE = 1e-3  # pixels; torchvision drops proposals and detections thinner than this
+MINIMUM_SIDE = 1e-3  # pixels; torchvision drops thinner proposals
 BOX_WEIGHTS = (1.0, 1.0, 1.0, 1.0)  # of the proposals' box coder
 
 
@@ -34,8 +35,8 @@ class RPNHead(nn.Module):
 
     def setup(self):
         self.conv = Conv(self.channels, 3, dtype=self.dtype, kernel_init=normal_001)
-        self.cls_logits = Conv(self.anchors_per_cell, 1, dtype=self.dtype, kernel_init=normal_001)
-        self.bbox_pred = Conv(4 * self.anchors_per_cell, 1, dtype=self.dtype, kernel_init=normal_001)
+        self.cls_logits = OutputConv(self.anchors_per_cell, dtype=self.dtype, kernel_init=normal_001)
+        self.bbox_pred = OutputConv(4 * self.anchors_per_cell, dtype=self.dtype, kernel_init=normal_001)
 
     def __call__(
         self, levels: Sequence[Float[Array, "B _ _ C"]]
@@ -45,8 +46,8 @@ class RPNHead(nn.Module):
         for level in levels:
             hidden = nn.relu(self.conv(level))
             batch = hidden.shape[0]
-            logits.append(self.cls_logits(hidden).reshape(batch, -1).astype(jnp.float32))
-            deltas.append(self.bbox_pred(hidden).reshape(batch, -1, 4).astype(jnp.float32))
+            logits.append(self.cls_logits(hidden).reshape(batch, -1))
+            deltas.append(self.bbox_pred(hidden).reshape(batch, -1, 4))
         return logits, deltas
 
 
@@ -74,7 +75,7 @@ def select_proposals(
     boxes, scores = [], []
     for level_logits, level_deltas, level_anchors in zip(logits, deltas, anchors, strict=True):
         count = min(length, level_logits.shape[0])
-        top_scores, top = jax.lax.top_k(jax.lax.stop_gradient(level_logits), count)
+        top_scores, top = top_k(jax.lax.stop_gradient(level_logits), count)
         decoded = box_ops.decode(
             jax.lax.stop_gradient(level_deltas)[top], jnp.asarray(level_anchors)[top], weights=BOX_WEIGHTS
         )

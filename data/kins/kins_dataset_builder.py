@@ -154,7 +154,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 sizes = {
                     "height": record["image/height"],
                     "width": record["image/width"],
-                    "objects": sum(not one["is_crowd"] for one in record["objects"]),
+                    "objects": len(record["objects"]),
                 }
                 largest = {name: max(largest[name], size) for name, size in sizes.items()}
                 yield image.id, {"image": image.path, **record}

@@ -46,18 +46,40 @@ def blobs(count=30):
 
 def sampling_weights(low, high, length, bins=28):
     """ROIAlign's weight of each pixel in each bin along one axis, with at least one sample a pixel: [bins, length]."""
-    ratio = max(2, int(np.ceil((high - low) / bins)))
+    ratio = int(np.ceil((high - low) / bins))
     position = low - 0.5 + (np.arange(bins * ratio) + 0.5) / (bins * ratio) * (high - low)
     inside = (position >= -1) & (position <= length)
     distance = np.abs(np.clip(position, 0, length - 1)[:, None] - np.arange(length))
     return (np.maximum(1 - distance, 0) * inside[:, None]).reshape(bins, ratio, length).mean(axis=1)
 
 
-def full_resolution_target(mask, box):
-    """ROIAlign of the whole mask, whose samples are separable, and the same threshold."""
+def full_resolution_coverage(mask, box):
+    """ROIAlign of the whole mask, whose samples are separable."""
     rows = sampling_weights(box[1], box[3], mask.shape[0])
     columns = sampling_weights(box[0], box[2], mask.shape[1])
-    return rows @ mask @ columns.T >= 0.5
+    return rows @ mask @ columns.T
+
+
+def test_the_reference_is_the_roi_align_of_torchvision(golden):
+    """detectron2's mask targets: ROIAlign of the whole mask with all samples there are, aligned, and one half."""
+    for packed, rois, coverage in zip(golden["masks"], golden["rois"], golden["coverage"], strict=True):
+        mask = np.unpackbits(packed, axis=-1)
+        for roi, expected in zip(rois, coverage.astype(np.float64), strict=True):
+            np.testing.assert_allclose(full_resolution_coverage(mask, roi), expected, atol=1e-3)  # stored in 16 bits
+
+
+def test_targets_equal_those_of_detectron2(golden):
+    overlaps = []
+    for packed, rois, coverage in zip(golden["masks"], golden["rois"], golden["coverage"], strict=True):
+        mask, truth = np.unpackbits(packed, axis=-1).astype(bool), rois[0]
+        crop = mask_crops.pack_crop(mask_crops.crop_mask(mask, truth))
+        targets = masks.mask_targets(
+            jnp.asarray(crop[None]), jnp.asarray(truth[None]), jnp.asarray(rois), jnp.zeros(len(rois), jnp.int32)
+        )
+        for target, expected in zip(np.asarray(targets, bool), coverage >= 0.5, strict=True):
+            overlaps.append((target & expected).sum() / (target | expected).sum())
+    assert np.mean(overlaps) >= 0.97
+    assert min(overlaps) >= 0.9
 
 
 def overlap_with_full_resolution(all_masks):
@@ -72,7 +94,7 @@ def overlap_with_full_resolution(all_masks):
         packed = mask_crops.pack_crop(mask_crops.crop_mask(mask, truth))
         targets = cut(jnp.asarray(packed[None]), jnp.asarray(truth[None]), jnp.asarray(rois), jnp.zeros(3, jnp.int32))
         for roi, target in zip(rois, np.asarray(targets, bool), strict=True):
-            expected = full_resolution_target(mask, roi)
+            expected = full_resolution_coverage(mask, roi) >= 0.5
             overlaps.append((target & expected).sum() / (target | expected).sum())
     return np.array(overlaps)
 
