@@ -123,10 +123,8 @@ def train(config: Config, workdir: Path, *, batches: Iterator[Batch] | None = No
             process_count=jax.process_count(),
         )
     images_a_device = _share(config.train.batch_size, jax.device_count())
-    truth = None
     if config.train.evaluate_every:
         check_dataset(config)
-        truth = read_truth(config)  # once for all evaluations
     workdir = Path(workdir).expanduser().absolute()
     trained = last_config(workdir)
     if trained is None:
@@ -135,6 +133,10 @@ def train(config: Config, workdir: Path, *, batches: Iterator[Batch] | None = No
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(run_lock(workdir))
+        truth = None
+        if config.train.evaluate_every:
+            truth = read_truth(config)  # once for all evaluations
+            check_input_canvas(truth.image_sizes.items(), config.model.input)
 
         # ----- The network and its state: from this run's last checkpoint, or from scratch
         detector = build_detector(config)

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from amodal_jax.build import build_detector, initialise
-from amodal_jax.checkpoint import best_evaluation, load_checkpoint
+from amodal_jax.checkpoint import Checkpoint, CheckpointWriter, best_evaluation, load_checkpoint
 from amodal_jax.config import (
     BackboneConfig,
     HeadConfig,
@@ -245,15 +245,28 @@ def test_an_evaluation_that_the_end_of_a_run_prevented_is_made_up_for(config, fi
     assert load_checkpoint(workdir, kind="best")[2] == 5
 
 
+@pytest.mark.parametrize(("score", "best"), [(0.5, 4), (-0.5, 5)])
+def test_the_best_checkpoint_gives_way_to_a_better_one_only(config, finished, score, best):
+    """The last evaluation of so short a training finds nothing: its AP is 0."""
+    workdir, state = finished
+    forget_evaluation(workdir, step=5)
+    shutil.rmtree(workdir / "checkpoints" / "best")
+    with contextlib.closing(CheckpointWriter(workdir, "best", config)) as writer:
+        writer.save(Checkpoint(4, state.variables, state.optimizer_state, None, metrics={"amodal/AP": score}))
+    train(config, workdir)
+    assert evaluations(workdir)[5]["amodal/AP"] == 0
+    assert [path.name for path in (workdir / "checkpoints" / "best").iterdir()] == [str(best)]
+
+
 def test_the_best_of_other_settings_is_no_measure(config, finished, capsys):
     workdir, _ = finished
-    strict = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, score_threshold=0.99))
+    other = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, mask_threshold=0.4))
     train(dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, batch_size=8)), workdir)
     assert "with other settings" not in capsys.readouterr().err
-    train(strict, workdir)
+    train(other, workdir)
     assert "was evaluated with other settings; the next one takes its place" in capsys.readouterr().err
     assert load_checkpoint(workdir, kind="best")[2] == 5
-    assert best_evaluation(workdir)[0].evaluation == strict.evaluation
+    assert best_evaluation(workdir)[0].evaluation == other.evaluation
 
 
 def test_a_run_directory_has_one_training_at_a_time(config, finished):
@@ -320,6 +333,9 @@ def test_what_the_first_evaluation_will_lack_is_noticed_before_the_first_step(co
     with pytest.raises(ConfigError, match=r"cat, dog, but the dataset at .* has cyclist"):
         train(other, tmp_path / "run", batches=iter([]))
     assert not (tmp_path / "run").exists()
+    low = dataclasses.replace(config.model, input=dataclasses.replace(config.model.input, height=32))
+    with pytest.raises(DataError, match=r"image 1\d\d of .* raise model.input.height to 64"):
+        train(dataclasses.replace(config, model=low), tmp_path / "run", batches=iter([]))
 
 
 def poisoned(good):
