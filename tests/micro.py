@@ -19,6 +19,7 @@ from amodal_jax.config import (
     RPNConfig,
     TrainConfig,
 )
+from amodal_jax.crop_shape import PACKED_CROP_SHAPE
 from amodal_jax.structures import Batch, GroundTruth
 
 CANVAS = (64, 96)
