@@ -27,7 +27,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from amodal_jax.atomic_file import make_folder, write_atomically
 from amodal_jax.build import Variables, build_detector, initialise
-from amodal_jax.config import CONFIG_FILE, Config, from_json, read_config, to_json
+from amodal_jax.config import CONFIG_FILE, Config, from_json, to_json
 from amodal_jax.errors import CheckpointError, ConfigError
 
 # Orbax warns of its own defaults, and logs what it raises as well; asyncio logs what else goes wrong because of that.
@@ -133,18 +133,17 @@ def write_config(workdir: Path, config: Config) -> None:
 
 
 def last_config(workdir: Path) -> Config | None:
-    """The configuration of a run by its newest checkpoint, or by `config.json` where it has none that can be read.
+    """The configuration that the newest checkpoint of a run was trained with; None where there is none to go on from.
 
     Raises:
-      ConfigError: `config.json` is all there is, and it is no configuration.
-      CheckpointError: the checkpoint's is none, as when another version of this package has written it.
+      CheckpointError: it cannot be used, as when another version of this package has written it.
     """
     folder = _folder(workdir, "last")
     for step in _steps(folder):
         path = folder / str(step)
         with contextlib.suppress(_Damaged):
             return _config_of(path, _read_info(path))
-    return read_config(workdir)
+    return None
 
 
 def best_metrics(workdir: Path) -> dict[str, float] | None:
@@ -232,7 +231,7 @@ def run_directory(path: str | os.PathLike[str]) -> Path:
 
 
 def _is_checkpoint(path: Path) -> bool:
-    return path.name.isdigit() and (path / "info").exists()
+    return path.name.isdecimal() and (path / "info").exists()
 
 
 def _folder(workdir: Path, kind: Kind) -> Path:
@@ -243,7 +242,7 @@ def _steps(folder: Path) -> list[int]:
     """The steps of the checkpoints in a folder, newest first."""
     if not folder.is_dir():
         return []
-    return sorted((int(path.name) for path in folder.iterdir() if path.name.isdigit()), reverse=True)
+    return sorted((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), reverse=True)
 
 
 class _Damaged(Exception):

@@ -341,14 +341,16 @@ def _truth(record: dict[str, Any], config: Config, image_size: tuple[int, int]) 
 def _detections(evaluation_dir: Path, config: Config, image_ids: set[int]) -> dict[int, list[GalleryObject]] | None:
     """The detections in some images by image id, best first; None if the run is not evaluated."""
     files = {kind: evaluation_dir / f"detections_{kind}.json" for kind in ("amodal", "inmodal")}
-    by_kind = {kind: found for kind, path in files.items() if (found := _read_results(path)) is not None}
-    boxes_only = _read_results(evaluation_dir / "detections.json") if not by_kind else None
-    if boxes_only is None and not by_kind:
-        return None
+    by_kind = {kind: listed for kind, path in files.items() if (listed := _read_results(path)) is not None}
+    if not by_kind:
+        boxes_only = _read_results(evaluation_dir / "detections.json")
+        if boxes_only is None:
+            return None
+        by_kind["det"] = boxes_only
     names = dict(zip(category_ids(config.model.class_names), config.model.class_names, strict=True))
     # The files have the same detections; what a network has no mask of, or a file no entry of, stays without it.
     merged: dict[tuple, dict[str, Any]] = {}
-    for kind, results in (by_kind or {"det": boxes_only}).items():
+    for kind, results in by_kind.items():
         for result in results:
             if result["image_id"] in image_ids:
                 key = (result["image_id"], result["category_id"], *result["bbox"], result["score"])

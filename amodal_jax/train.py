@@ -39,7 +39,7 @@ from amodal_jax.checkpoint import (
     restore_last,
     write_config,
 )
-from amodal_jax.config import Config
+from amodal_jax.config import Config, read_config
 from amodal_jax.errors import ConfigError, DataError, TrainingError
 from amodal_jax.evaluate import evaluate_detector
 from amodal_jax.metric_writer import MetricWriter
@@ -98,8 +98,8 @@ def train(config: Config, workdir: Path, *, batches: Iterator[Batch] | None = No
       The state after the last step that was taken.
 
     Raises:
-      ConfigError: a batch size that the devices cannot share evenly, other classes than the dataset's, or a field that
-        differs from that of the run in `workdir`.
+      ConfigError: a batch size that the devices cannot share evenly, other classes than the dataset's, a field that
+        differs from that of the run in `workdir`, or a `config.json` there that is no run's.
       DataError: a dataset, record or batch that cannot be used.
       CheckpointError: see `restore_last` and `CheckpointWriter.save`.
       TrainingError: a loss or gradient that is not finite. The last checkpoint is from before it.
@@ -342,6 +342,8 @@ def _check_same_run(config: Config, workdir: Path) -> None:
     """Refuses to go on with a run under a configuration that would have given other steps."""
     before = last_config(workdir)
     if before is None:
+        # Nothing to go on from, and any configuration may begin. But what is no run's file must not be replaced by one.
+        read_config(workdir)
         return
     free = FREE_FIELDS + (("train.steps",) if config.train.schedule == "step" else ())
     was, now = _flat(dataclasses.asdict(before)), _flat(dataclasses.asdict(config))

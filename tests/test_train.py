@@ -171,6 +171,19 @@ def test_a_run_keeps_its_configuration(config, unbroken):
         train(with_train(config, steps=6, schedule="cosine"), workdir)
 
 
+def test_a_run_without_a_checkpoint_may_begin_with_another_configuration(config, tmp_path):
+    """As when the first start has said what to change; but a file that is no run's is not replaced."""
+    with pytest.raises(DataError, match="raise data.max_instances"):
+        train(with_data(config, max_instances=1), tmp_path)
+    assert read_config(tmp_path) == with_data(config, max_instances=1)
+    assert int(train(with_train(config, steps=1), tmp_path).step) == 1
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text('{"theme": "dark"}')
+    with pytest.raises(ConfigError, match=r"other/config\.json: unknown field theme"):
+        train(config, tmp_path / "other")
+    assert (tmp_path / "other" / "config.json").read_text() == '{"theme": "dark"}'
+
+
 def poisoned(good):
     """Batches of which all after the first `good` have an instance of an unknown class, whose loss is NaN."""
     for index in itertools.count():

@@ -90,8 +90,8 @@ def read_scene(path: Path, *, include_stuff: bool, renames: Mapping[str, str]) -
     regions, flaws, stuff = [], [], 0
     for number, region in enumerate(content["regions"], start=1):
         where = f"{path}: region {number}"
-        for key, kind in (("name", str), ("order", int), ("isStuff", int), ("segmentation", list | dict)):
-            if not isinstance(region, dict) or not isinstance(region.get(key), kind):
+        for key, kinds in (("name", (str,)), ("order", (int,)), ("isStuff", (int,)), ("segmentation", (list, dict))):
+            if not isinstance(region, dict) or not isinstance(region.get(key), kinds):
                 raise DataError(f"{where}: the key '{key}' is missing or of the wrong type")
         if region["isStuff"] and not include_stuff:
             stuff += 1
