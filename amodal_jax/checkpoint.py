@@ -207,10 +207,6 @@ def load_checkpoint(path: str | os.PathLike[str], *, kind: Kind = "last") -> tup
       CheckpointError: there is none, none is good, or its parameters are not those of its configuration.
     """
     place = Path(path).expanduser().absolute()
-    if not place.is_dir():
-        raise CheckpointError(
-            f"{place}: there is no such folder; name the --workdir of a training, or a checkpoint in it"
-        )
 
     def read(path: Path) -> tuple[Config, Variables, int]:
         info = _read_info(path)
@@ -221,7 +217,12 @@ def load_checkpoint(path: str | os.PathLike[str], *, kind: Kind = "last") -> tup
 
     if _is_checkpoint(place):
         return _first_good(place.parent, read, steps=[int(place.name)])
-    return _first_good(_folder(place, kind), read)
+    folder = _folder(place, kind)
+    if not folder.is_dir():
+        raise CheckpointError(f"{place}: has no checkpoints; name the --workdir of a training, or a checkpoint of it")
+    if kind == "best" and not _steps(folder):
+        raise CheckpointError(f"{folder}: there is no checkpoint, for the run has not been evaluated while it trained")
+    return _first_good(folder, read)
 
 
 def run_directory(path: str | os.PathLike[str]) -> Path:
