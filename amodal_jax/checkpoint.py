@@ -220,10 +220,6 @@ def load_checkpoint(path: str | os.PathLike[str], *, kind: Kind = "last") -> tup
       CheckpointError: there is none, none is good, or its parameters are not those of its configuration.
     """
     place = Path(path).expanduser().absolute()
-    if not place.is_dir():
-        raise CheckpointError(
-            f"{place}: there is no such folder; name the --workdir of a training, or a checkpoint in it"
-        )
 
     def read(path: Path) -> tuple[Config, Variables, int]:
         info = _read_info(path)
@@ -234,7 +230,12 @@ def load_checkpoint(path: str | os.PathLike[str], *, kind: Kind = "last") -> tup
 
     if _is_checkpoint(place):
         return _first_good(place.parent, read, steps=[int(place.name)])
-    return _first_good(_folder(place, kind), read)
+    folder = _folder(place, kind)
+    if not folder.is_dir():
+        raise CheckpointError(f"{place}: has no checkpoints; name the --workdir of a training, or a checkpoint of it")
+    if kind == "best" and not _steps(folder):
+        raise CheckpointError(f"{folder}: there is no checkpoint, for the run has not been evaluated while it trained")
+    return _first_good(folder, read)
 
 
 def run_of(path: str | os.PathLike[str], *, kind: Kind = "last") -> tuple[Path, Kind] | None:
@@ -252,7 +253,7 @@ def evaluation_folder(workdir: Path, kind: Kind) -> Path:
 
 
 def _is_checkpoint(path: Path) -> bool:
-    return path.name.isdigit() and (path / "info").exists()
+    return path.name.isdecimal() and (path / "info").exists()
 
 
 def _folder(workdir: Path, kind: Kind) -> Path:
@@ -263,7 +264,7 @@ def _steps(folder: Path) -> list[int]:
     """The steps of the checkpoints in a folder, newest first."""
     if not folder.is_dir():
         return []
-    return sorted((int(path.name) for path in folder.iterdir() if path.name.isdigit()), reverse=True)
+    return sorted((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), reverse=True)
 
 
 class _Damaged(Exception):

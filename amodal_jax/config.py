@@ -430,6 +430,8 @@ def _parse(kind: Any, value: Any, path: str) -> Any:
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ConfigError(f"{path} must be {kind.__name__}, not {value!r}")
+    if kind is int and abs(value) >= 2**31:  # devices have no 64-bit integers
+        raise ConfigError(f"{path} must be under {2**31}, not {value!r}")
     if kind is float and not math.isfinite(value):
         raise ConfigError(f"{path} must be finite, not {value!r}")
     return value
