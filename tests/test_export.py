@@ -20,7 +20,7 @@ from amodal_jax.export import PLATFORMS, export_network
 from amodal_jax.export_runner import ExportedNetwork
 from amodal_jax.predict import Predictor
 from amodal_jax.structures import Instances
-from tests.full_disk import full_disk
+from tests.full_disk import files_limited_to
 from tests.micro import micro_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -219,7 +219,7 @@ def test_what_is_there_is_not_replaced(predictor, tmp_path):
 
 
 def test_a_full_disk_leaves_nothing(predictor, tmp_path):
-    with full_disk(50_000), pytest.raises(OSError, match=rf"File too large: '{tmp_path}/out'"):
+    with files_limited_to(50_000), pytest.raises(OSError, match=rf"File too large: '{tmp_path}/out'"):
         export_network(predictor.config, predictor._variables, 0, tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
@@ -227,7 +227,7 @@ def test_a_full_disk_leaves_nothing(predictor, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--checkpoint", "nowhere"], "there is no checkpoint"),
+        (["--checkpoint", "nowhere"], "nowhere: there is no such folder"),
         (["--checkpoint", "nowhere", "--model.fpn-channels", "3"], "--model.fpn-channels cannot be set"),
     ],
 )
