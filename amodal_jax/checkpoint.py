@@ -24,9 +24,10 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from amodal_jax import parameters_file
 from amodal_jax.atomic_file import make_folder, write_atomically
 from amodal_jax.build import Variables, build_detector, initialise
-from amodal_jax.config import CONFIG_FILE, Config, from_json, to_json
+from amodal_jax.config import CONFIG_FILE, Config, from_json, read_config, to_json
 from amodal_jax.errors import CheckpointError, ConfigError, first_line
 
 # Orbax warns of its own defaults, and logs what it raises as well; asyncio logs what else goes wrong because of that.
@@ -213,7 +214,7 @@ def load_checkpoint(path: str | os.PathLike[str], *, kind: Kind = "last") -> tup
     """The configuration, variables (on the host) and step of a checkpoint.
 
     Args:
-      path: a run directory, or the folder of one checkpoint.
+      path: a run directory, the folder of one checkpoint, or one that `export.export_network` wrote.
       kind: of a run directory the newest checkpoint, or the best one.
 
     Raises:
@@ -224,10 +225,15 @@ def load_checkpoint(path: str | os.PathLike[str], *, kind: Kind = "last") -> tup
     def read(path: Path) -> tuple[Config, Variables, int]:
         info = _read_info(path)
         config = _config_of(path, info)
-        detector = build_detector(config)
-        shapes = jax.eval_shape(lambda key: initialise(detector, config, key), jax.random.key(0))
-        return config, _read_arrays(path, "variables", shapes, info["checksums"]["variables"]), int(path.name)
+        arrays = _read_arrays(path, "variables", _shapes(config), info["checksums"]["variables"])
+        return config, arrays, int(path.name)
 
+    if (place / parameters_file.FILE_NAME).is_file():
+        exported_config = read_config(place)
+        if exported_config is None:
+            raise CheckpointError(f"{place}: has {parameters_file.FILE_NAME}, but no {CONFIG_FILE} beside it")
+        variables, step = parameters_file.read_parameters(place / parameters_file.FILE_NAME, _shapes(exported_config))
+        return exported_config, variables, step
     if _is_checkpoint(place):
         return _first_good(place.parent, read, steps=[int(place.name)])
     folder = _folder(place, kind)
@@ -236,6 +242,12 @@ def load_checkpoint(path: str | os.PathLike[str], *, kind: Kind = "last") -> tup
     if kind == "best" and not _steps(folder):
         raise CheckpointError(f"{folder}: there is no checkpoint, for the run has not been evaluated while it trained")
     return _first_good(folder, read)
+
+
+def _shapes(config: Config) -> Variables:
+    """The shapes of the variables of a configuration's network."""
+    detector = build_detector(config)
+    return jax.eval_shape(lambda key: initialise(detector, config, key), jax.random.key(0))
 
 
 def run_of(path: str | os.PathLike[str], *, kind: Kind = "last") -> tuple[Path, Kind] | None:

@@ -36,10 +36,10 @@ class Predictor:
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, *, kind: Literal["last", "best"] = "last") -> "Predictor":
-        """The predictor of a training run.
+        """The predictor of a training run, or of an exported network.
 
         Args:
-          path: the run directory, or the folder of one checkpoint in it.
+          path: the run directory, the folder of one checkpoint in it, or the folder of an export.
           kind: of a run directory the newest checkpoint, or the one that evaluated best.
 
         Raises:
