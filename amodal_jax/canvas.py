@@ -21,11 +21,12 @@ def source_canvas(size: tuple[int, int], config: Config) -> tuple[int, int]:
     return usual if _fits(size, usual) else (_round_up(size[0], _SOURCE_STEP), _round_up(size[1], _SOURCE_STEP))
 
 
-def input_canvas(size: tuple[int, int], model_input: InputConfig) -> tuple[int, int]:
+def input_canvas(size: tuple[int, int], model_input: InputConfig, *, shared: bool = True) -> tuple[int, int]:
     """The network's input canvas for an image of `size`.
 
     The configuration's wherever the resized image fits it, as in training and evaluation, even where a smaller one
-    would do: group normalisation sees the empty part, too. Else the resized size, rounded up to multiples of 32.
+    would do: group normalisation sees the empty part, too. Else, or always where none is `shared`, the resized size,
+    rounded up to multiples of 32.
 
     Raises:
       ImageError: the image is so thin that nothing is left of it after resizing.
@@ -37,7 +38,12 @@ def input_canvas(size: tuple[int, int], model_input: InputConfig) -> tuple[int, 
             f"resized to {model_input.long_side}; cut it into parts"
         )
     usual = (model_input.height, model_input.width)
-    return usual if _fits(resized, usual) else (_round_up(resized[0], _INPUT_STEP), _round_up(resized[1], _INPUT_STEP))
+    return usual if shared and _fits(resized, usual) else least_input_canvas(resized)
+
+
+def least_input_canvas(size: tuple[int, int]) -> tuple[int, int]:
+    """The least input canvas that holds a resized image of `size`: multiples of 32."""
+    return _round_up(size[0], _INPUT_STEP), _round_up(size[1], _INPUT_STEP)
 
 
 def check_input_canvas(sizes: Iterable[tuple[int, tuple[int, int]]], model_input: InputConfig) -> None:

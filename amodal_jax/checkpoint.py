@@ -6,6 +6,7 @@ from it: the network's variables, the optimiser's state, and a JSON with the con
 and, in `best`, the evaluation's figures. Orbax writes to a temporary folder and renames it when it is whole.
 """
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -24,9 +25,10 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from amodal_jax import parameters_file
 from amodal_jax.atomic_file import make_folder, write_atomically
 from amodal_jax.build import Variables, build_detector, initialise
-from amodal_jax.config import CONFIG_FILE, Config, from_json, to_json
+from amodal_jax.config import CONFIG_FILE, Config, from_json, read_config, to_json
 from amodal_jax.errors import CheckpointError, ConfigError, first_line
 
 # Orbax warns of its own defaults, and logs what it raises as well; asyncio logs what else goes wrong because of that.
@@ -45,7 +47,7 @@ class Checkpoint:
 
     step: int
     variables: Variables
-    optimizer_state: Any
+    optimizer_state: Any | None  # None where there is only a network, to use or to start from, and no run to go on with
     position: dict[str, Any] | None  # of the training data, where its iterator has one; must be JSON
     metrics: dict[str, float] | None = None  # of the evaluation, in `best`
     unlogged: dict[str, float] | None = None  # sums of the figures of steps whose average is still to be logged
@@ -83,26 +85,23 @@ class CheckpointWriter:
           CheckpointError: this checkpoint or the one before could not be written, say for a full disk. Those from
             before are still there.
         """
+        arrays = {"variables": checkpoint.variables}
+        if checkpoint.optimizer_state is not None:
+            arrays["optimizer"] = checkpoint.optimizer_state
         info = {
             "config": to_json(self._config),
             "position": checkpoint.position,
             "metrics": checkpoint.metrics,
             "unlogged": checkpoint.unlogged,
-            "checksums": {
-                "variables": _checksum(checkpoint.variables),
-                "optimizer": _checksum(checkpoint.optimizer_state),
-            },
+            "checksums": {name: _checksum(tree) for name, tree in arrays.items()},
         }
-        items = ocp.args.Composite(
-            variables=ocp.args.StandardSave(_over_all_processes(checkpoint.variables)),
-            optimizer=ocp.args.StandardSave(_over_all_processes(checkpoint.optimizer_state)),
-            info=ocp.args.JsonSave(info),
-        )
+        items = {name: ocp.args.StandardSave(_over_all_processes(tree)) for name, tree in arrays.items()}
         try:
             if checkpoint.step in self._manager.all_steps():
                 self._manager.wait_until_finished()
                 self._manager.delete(checkpoint.step)
-            self._manager.save(checkpoint.step, args=items, force=True)
+            args = ocp.args.Composite(info=ocp.args.JsonSave(info), **items)
+            self._manager.save(checkpoint.step, args=args, force=True)
         except Exception as error:
             raise self._failure(error) from error
 
@@ -137,6 +136,31 @@ def write_config(workdir: Path, config: Config) -> None:
     """Writes `config.json` of a run directory, which is made if need be."""
     make_folder(workdir)
     write_atomically(workdir / CONFIG_FILE, to_json(config) + "\n")
+
+
+def write_network(workdir: Path, config: Config, variables: Variables) -> None:
+    """Writes a run directory that holds a network as the checkpoint of step 0, without an optimiser's state.
+
+    Args:
+      workdir: a folder that is not there yet, or an empty one. It appears when all is written.
+      config: the network's; without class names where the variables are a backbone's alone.
+      variables: NumPy arrays or any others.
+
+    Raises:
+      CheckpointError: it could not be written. Nothing is left of it.
+    """
+    unfinished = workdir.absolute().with_name(f"{workdir.name}.unfinished-{os.getpid()}")
+    try:
+        writer = CheckpointWriter(unfinished, "last", config)
+        with contextlib.closing(writer):
+            everywhere = NamedSharding(Mesh(np.array(jax.local_devices()), "batch"), PartitionSpec())
+            writer.save(Checkpoint(0, jax.device_put(variables, everywhere), None, None))
+        write_config(unfinished, config)
+        os.replace(unfinished, workdir)
+    except OSError as error:
+        raise CheckpointError(f"{workdir}: cannot be written ({error})") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def last_config(workdir: Path) -> Config | None:
@@ -177,7 +201,7 @@ def restore_last(workdir: Path, variables: Variables, optimizer_state: Any) -> C
       optimizer_state: the same.
 
     Raises:
-      CheckpointError: there are checkpoints, but none is good; or they are of another network.
+      CheckpointError: there are checkpoints, but none is good; or they are of another network, or hold only a network.
     """
     folder = _folder(workdir, "last")
     steps = _steps(folder)
@@ -186,6 +210,11 @@ def restore_last(workdir: Path, variables: Variables, optimizer_state: Any) -> C
 
     def read(path: Path) -> Checkpoint:
         info = _read_info(path)
+        if "optimizer" not in info["checksums"]:
+            raise CheckpointError(
+                f"{path}: holds a network but no state of an optimiser: it is no run to go on with; choose another "
+                "directory for the run, and this one to initialise it from"
+            )
         return Checkpoint(
             step=int(path.name),
             variables=_read_arrays(path, "variables", variables, info["checksums"]["variables"]),
@@ -213,28 +242,79 @@ def load_checkpoint(path: str | os.PathLike[str], *, kind: Kind = "last") -> tup
     """The configuration, variables (on the host) and step of a checkpoint.
 
     Args:
+      path: a run directory, the folder of one checkpoint, or one that `export.export_network` wrote.
+      kind: of a run directory the newest checkpoint, or the best one.
+
+    Raises:
+      CheckpointError: there is none, none is good, its parameters are not those of its configuration, or they are a
+        backbone's alone.
+    """
+
+    def read(path: Path) -> tuple[Config, Variables, int]:
+        info = _read_info(path)
+        config = _config_of(path, info)
+        if not config.model.class_names:
+            raise CheckpointError(
+                f"{path}: holds a backbone alone, which finds no objects; initialise a training from it"
+            )
+        arrays = _read_arrays(path, "variables", _shapes(config), info["checksums"]["variables"])
+        return config, arrays, int(path.name)
+
+    place = _existing(path)
+    if (place / parameters_file.FILE_NAME).is_file():
+        exported_config = read_config(place)
+        if exported_config is None:
+            raise CheckpointError(f"{place}: has {parameters_file.FILE_NAME}, but no {CONFIG_FILE} beside it")
+        variables, step = parameters_file.read_parameters(place / parameters_file.FILE_NAME, _shapes(exported_config))
+        return exported_config, variables, step
+    return _read_place(place, kind, read)
+
+
+def load_variables(path: str | os.PathLike[str], *, kind: Kind = "last") -> tuple[Config, Variables]:
+    """The configuration and the variables (on the host) of a checkpoint as they are, to initialise a training from.
+
+    They may be a backbone's alone; the configuration then names no classes.
+
+    Args:
       path: a run directory, or the folder of one checkpoint.
       kind: of a run directory the newest checkpoint, or the best one.
 
     Raises:
-      CheckpointError: there is none, none is good, or its parameters are not those of its configuration.
+      CheckpointError: there is none, or none is good.
     """
+
+    def read(path: Path) -> tuple[Config, Variables]:
+        info = _read_info(path)
+        return _config_of(path, info), _read_arrays(path, "variables", None, info["checksums"]["variables"])
+
+    return _read_place(_existing(path), kind, read)
+
+
+def _existing(path: str | os.PathLike[str]) -> Path:
     place = Path(path).expanduser().absolute()
     if not place.is_dir():
         raise CheckpointError(
             f"{place}: there is no such folder; name the --workdir of a training, or a checkpoint in it"
         )
+    return place
 
-    def read(path: Path) -> tuple[Config, Variables, int]:
-        info = _read_info(path)
-        config = _config_of(path, info)
-        detector = build_detector(config)
-        shapes = jax.eval_shape(lambda key: initialise(detector, config, key), jax.random.key(0))
-        return config, _read_arrays(path, "variables", shapes, info["checksums"]["variables"]), int(path.name)
 
+def _read_place(place: Path, kind: Kind, read: Callable[[Path], Any]) -> Any:
+    """What `read` makes of a checkpoint's folder, or of the first good one of a run directory."""
     if _is_checkpoint(place):
         return _first_good(place.parent, read, steps=[int(place.name)])
-    return _first_good(_folder(place, kind), read)
+    folder = _folder(place, kind)
+    if not folder.is_dir():
+        raise CheckpointError(f"{place}: has no checkpoints; name the --workdir of a training, or a checkpoint of it")
+    if kind == "best" and not _steps(folder):
+        raise CheckpointError(f"{folder}: there is no checkpoint, for the run has not been evaluated while it trained")
+    return _first_good(folder, read)
+
+
+def _shapes(config: Config) -> Variables:
+    """The shapes of the variables of a configuration's network."""
+    detector = build_detector(config)
+    return jax.eval_shape(lambda key: initialise(detector, config, key), jax.random.key(0))
 
 
 def run_of(path: str | os.PathLike[str], *, kind: Kind = "last") -> tuple[Path, Kind] | None:
@@ -252,7 +332,7 @@ def evaluation_folder(workdir: Path, kind: Kind) -> Path:
 
 
 def _is_checkpoint(path: Path) -> bool:
-    return path.name.isdigit() and (path / "info").exists()
+    return path.name.isdecimal() and (path / "info").exists()
 
 
 def _folder(workdir: Path, kind: Kind) -> Path:
@@ -263,7 +343,7 @@ def _steps(folder: Path) -> list[int]:
     """The steps of the checkpoints in a folder, newest first."""
     if not folder.is_dir():
         return []
-    return sorted((int(path.name) for path in folder.iterdir() if path.name.isdigit()), reverse=True)
+    return sorted((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), reverse=True)
 
 
 class _Damaged(Exception):
@@ -305,7 +385,7 @@ def _config_of(path: Path, info: dict[str, Any]) -> Config:
 
 
 def _read_arrays(path: Path, item: str, like: Any, checksum: int) -> Any:
-    """The arrays of an item in the structure of `like`, on the host.
+    """The arrays of an item in the structure of `like`, on the host; without one as nested dictionaries.
 
     Raises:
       _Damaged: they cannot be read.
@@ -313,9 +393,11 @@ def _read_arrays(path: Path, item: str, like: Any, checksum: int) -> Any:
     """
     with ocp.StandardCheckpointer() as reader:
         try:
-            found = _names(reader.metadata(path / item).item_metadata.tree)
+            stored = reader.metadata(path / item).item_metadata.tree
+            found = _names(stored)
         except Exception as error:
             raise _Damaged(first_line(error)) from error
+        like = stored if like is None else like
         wanted = _names(like)
         for name in sorted(wanted.keys() | found.keys()):
             here, there = wanted.get(name), found.get(name)

@@ -1,4 +1,4 @@
-"""From a network and a built dataset to the paper's figures and COCO result files.
+"""From a network, or result files of any tool, and a built dataset to the paper's figures; COCO result files.
 
 Shape shorthand: B images of this process's batch, D detection slots, M mask cells a side.
 """
@@ -35,6 +35,7 @@ from amodal_jax.metrics import (
     format_table,
 )
 from amodal_jax.models.detector import Detector
+from amodal_jax.results_files import read_results
 from amodal_jax.structures import Batch, Detections
 
 Results = dict[str, list[Result]]
@@ -127,7 +128,7 @@ def evaluate_detector(
     if first and output_dir is not None:
         measured = {
             "checkpoint": checkpoint,
-            "dataset": {"directory": config.data.directory, "split": config.data.test_split},
+            "dataset": _dataset(config),
             "evaluation": dataclasses.asdict(config.evaluation),
         }
         write_results(output_dir, results, metrics, measured)
@@ -140,6 +141,42 @@ def evaluate_detector(
                 "evaluation.max_detections allows; COCOeval would count up to 100 of each class",
                 file=sys.stderr,
             )
+    return metrics
+
+
+def evaluate_files(
+    files: dict[str, Path], config: Config, output_dir: Path | None, *, progress: bool = True
+) -> dict[str, float]:
+    """Scores result files of any tool as `evaluate_detector` scores what a network finds.
+
+    Args:
+      files: by kind, as `results_files.read_results` takes them.
+      config: its `data` section is read, and of the model the occlusion threshold and the class names, which may be
+        empty.
+      output_dir: where `metrics.json` goes, with what the figures are of before them; None: nowhere.
+      progress: show progress bars, and the table of figures at the end.
+
+    Returns:
+      The figures of `metrics.evaluate_results`.
+
+    Raises:
+      DataError: the dataset is missing, damaged or empty, or a result cannot be scored.
+      ConfigError: the dataset has other classes than `config` names.
+    """
+    truth = read_truth(config)
+    results = read_results(files, truth, progress=progress)
+    if output_dir is not None:
+        make_folder(output_dir)
+    metrics = evaluate_results(truth, results, config.model.occlusion.threshold)
+    if output_dir is not None:
+        measured = {
+            "results": {kind: str(path.absolute()) for kind, path in files.items()},
+            "dataset": _dataset(config),
+            "occlusion_threshold": config.model.occlusion.threshold,
+        }
+        _write_metrics(output_dir, metrics, measured)
+    if progress:
+        print(format_table(metrics), flush=True)
     return metrics
 
 
@@ -159,6 +196,9 @@ def check_dataset(config: Config) -> None:
 def read_truth(config: Config) -> AnnotatedImages:
     """The ground truth of the test split, with the category ids of the files that the dataset was built from.
 
+    Args:
+      config: its `data` section is read, and the model's class names; without any, the dataset's are taken.
+
     Raises:
       DataError: the dataset is missing, damaged or empty.
       ConfigError: the dataset has other classes than the network.
@@ -168,6 +208,7 @@ def read_truth(config: Config) -> AnnotatedImages:
     categories = _categories(config)
     ids = tuple(categories)
     image_sizes: dict[int, tuple[int, int]] = {}
+    file_names: dict[int, str] = {}
     instances = []
     for record in evaluation_records(config, with_pixels=False):
         image_id = int(record["image/id"])
@@ -177,6 +218,7 @@ def read_truth(config: Config) -> AnnotatedImages:
                 f"{config.data.directory}, split {config.data.test_split}: two images have the id {image_id}"
             )
         image_sizes[image_id] = size
+        file_names[image_id] = record["image/filename"].decode()
         objects = record["objects"]
         for index, label in enumerate(objects["label"]):
             x1, y1, x2, y2 = map(float, objects["amodal_bbox"][index])
@@ -191,16 +233,16 @@ def read_truth(config: Config) -> AnnotatedImages:
                     is_crowd=bool(objects["is_crowd"][index]),
                 )
             )
-    return AnnotatedImages(image_sizes, categories, instances)
+    return AnnotatedImages(image_sizes, categories, instances, file_names)
 
 
 def _categories(config: Config) -> dict[int, str]:
-    """The dataset's classes by category id, which have to be the network's."""
+    """The dataset's classes by category id, which have to be the network's, if that has any."""
     from amodal_jax.input_pipeline import dataset_categories
 
     class_names = config.model.class_names
     categories = dataset_categories(config)
-    if tuple(categories.values()) != class_names:
+    if class_names and tuple(categories.values()) != class_names:
         raise ConfigError(
             f"the network has the classes {', '.join(class_names)}, but the dataset at {config.data.directory} has "
             f"{', '.join(categories.values())}; name another dataset in data.directory"
@@ -332,7 +374,16 @@ def write_results(
     files |= {kind: f"detections_{kind}.json" for kind in results if kind != "det"}
     for kind, name in files.items():
         write_atomically(output_dir / name, json.dumps(results[kind]))
-    write_atomically(output_dir / "metrics.json", json.dumps((measured or {}) | metrics, indent=2) + "\n")
+    _write_metrics(output_dir, metrics, measured or {})
+
+
+def _write_metrics(output_dir: Path, metrics: dict[str, float], measured: dict[str, Any]) -> None:
+    write_atomically(output_dir / "metrics.json", json.dumps(measured | metrics, indent=2) + "\n")
+
+
+def _dataset(config: Config) -> dict[str, str]:
+    """What figures say of the dataset that they are of."""
+    return {"directory": config.data.directory, "split": config.data.test_split}
 
 
 @functools.lru_cache(maxsize=2)  # so that evaluations during training compile once

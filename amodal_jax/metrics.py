@@ -48,6 +48,7 @@ class AnnotatedImages:
     image_sizes: dict[int, tuple[int, int]]  # (height, width) by image id, of every image, those without instance too
     categories: dict[int, str]  # names by category id, in the order of the labels
     instances: list[AnnotatedInstance]
+    file_names: dict[int, str] = dataclasses.field(default_factory=dict)  # by image id, for results that go by names
 
 
 def evaluate_results(

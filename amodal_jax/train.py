@@ -103,8 +103,8 @@ def train(config: Config, workdir: Path, *, batches: Iterator[Batch] | None = No
 
     Raises:
       ConfigError: a batch size that the devices cannot share evenly, other classes than the dataset's, a field that
-        differs from that of the run in `workdir`, another process that trains there, or frozen parts of the network in
-        a start from scratch.
+        differs from that of the run in `workdir`, another process that trains there, a `config.json` there that is no
+        run's, or frozen parts of the network in a start from scratch.
       DataError: a dataset, record or batch that cannot be used.
       CheckpointError: see `restore_last` and `CheckpointWriter.save`.
       TrainingError: a loss or gradient that is not finite. The last checkpoint is from before it.
@@ -129,7 +129,7 @@ def train(config: Config, workdir: Path, *, batches: Iterator[Batch] | None = No
     trained = last_config(workdir)
     if trained is None:
         _check_scratch(config)
-    _check_same_run(config, trained or read_config(workdir), workdir)
+    _check_same_run(config, trained, workdir)
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(run_lock(workdir))
@@ -406,6 +406,8 @@ def _check_scratch(config: Config) -> None:
 def _check_same_run(config: Config, before: Config | None, workdir: Path) -> None:
     """Refuses to go on with a run under a configuration that would have given other steps."""
     if before is None:
+        # Nothing to go on from, and any configuration may begin. But what is no run's file must not be replaced by one.
+        read_config(workdir)
         return
     free = FREE_FIELDS + (("train.steps",) if config.train.schedule == "step" else ())
     was, now = _flat(dataclasses.asdict(before)), _flat(dataclasses.asdict(config))

@@ -156,7 +156,10 @@ def test_saving_copies_before_it_returns(tmp_path, variables):
 
 def test_the_best_is_kept_apart(run, variables):
     assert best_evaluation(run) is None
-    with pytest.raises(CheckpointError, match="best: there is no checkpoint"):
+    with pytest.raises(CheckpointError, match="has no checkpoints"):
+        load_checkpoint(run, kind="best")
+    CheckpointWriter(run, "best", CONFIG).close()
+    with pytest.raises(CheckpointError, match="best: there is no checkpoint, for the run has not been evaluated"):
         load_checkpoint(run, kind="best")
     writer = CheckpointWriter(run, "best", CONFIG)
     for step, score in ((1, 0.25), (2, 0.5)):
@@ -225,8 +228,9 @@ def test_nothing_good_is_an_error(run, variables, tmp_path_factory):
         restore_last(run, one.variables, one.optimizer_state)
     empty = tmp_path_factory.mktemp("empty")
     assert restore_last(empty, one.variables, one.optimizer_state) is None
-    with pytest.raises(CheckpointError, match=f"{empty.name}/checkpoints/last: there is no checkpoint"):
-        load_checkpoint(empty)
+    for place in (empty, empty / "nowhere", run / "checkpoints" / "last"):
+        with pytest.raises(CheckpointError, match=f"{place.name}: has no checkpoints; name the --workdir"):
+            load_checkpoint(place)
 
 
 def test_another_network_is_refused_by_the_parameters_name(run, variables):
@@ -311,8 +315,8 @@ def test_the_configuration_of_a_run_is_that_of_its_newest_checkpoint(run):
     assert last_config(run) == CONFIG
     (run / "config.json").write_text("{")
     damage(largest_file(run / "checkpoints" / "last" / "3" / "info"), "gone")
+    (run / "checkpoints" / "last" / "²").mkdir()
     assert last_config(run) == CONFIG
-    write_config(run, other)
     shutil.rmtree(run / "checkpoints")
     assert last_config(run) is None
 

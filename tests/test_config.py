@@ -45,6 +45,7 @@ def test_every_field_can_be_overridden_with_its_own_value():
         (["--model.fpn_channels.x", "2"], "fpn_channels has no fields"),
         (["--train.steps", "many"], "train.steps must be an integer"),
         (["--train.steps", "1.5"], "train.steps"),
+        (["--train.seed", str(2**31)], "train.seed must be under 2147483648"),
         (["--train.learning-rate", "nan"], "train.learning_rate must be finite"),
         (["--data.flip", "1"], "data.flip must be true or false"),
         (["--model.backbone.depth", "34"], "model.backbone.depth must be one of 18, 50, 101"),

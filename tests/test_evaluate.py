@@ -17,18 +17,20 @@ from pycocotools.coco import COCO
 
 from amodal_jax.build import build_detector, initialise
 from amodal_jax.checkpoint import Checkpoint, CheckpointWriter
+from amodal_jax.config import Config, DataConfig, ModelConfig
 from amodal_jax.errors import ConfigError, DataError
 from amodal_jax.evaluate import (
     EvaluationStopped,
     detect_all,
     evaluate_detector,
+    evaluate_files,
     image_results,
     images_without_room,
     read_truth,
     write_results,
 )
 from amodal_jax.image_reader import read_image
-from amodal_jax.metrics import evaluate_results, results_from_truth
+from amodal_jax.metrics import evaluate_results, format_table, results_from_truth
 from amodal_jax.predict import Predictor
 from amodal_jax.structures import Detections
 from tests.micro import micro_config
@@ -72,6 +74,12 @@ def with_data(config, **changes):
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
 
 
+def files_config(config) -> Config:
+    """What is known of a dataset that result files are scored on: where it is."""
+    data = DataConfig(directory=config.data.directory, test_split=config.data.test_split)
+    return Config(model=ModelConfig(class_names=()), data=data)
+
+
 def test_the_truth_is_what_the_annotation_file_says(config):
     truth = read_truth(config)
     content = json.loads((DUMMY_DATA / "update_train_2020.json").read_text())
@@ -86,6 +94,9 @@ def test_the_truth_is_what_the_annotation_file_says(config):
     np.testing.assert_allclose(sorted(one.box for one in truth.instances), boxes, atol=1e-4)
     for one, (amodal, inmodal) in zip(truth.instances, areas, strict=True):
         assert one.occlusion_ratio == pytest.approx(1 - inmodal / amodal, abs=1e-6)
+    assert truth.file_names == {image["id"]: Path(image["file_name"]).name for image in content["images"]}
+    # Nothing of it is the network's.
+    assert read_truth(files_config(config)) == truth
 
 
 def test_the_truth_of_a_built_dataset_scores_exactly_one(config):
@@ -255,6 +266,40 @@ def test_two_images_of_one_id_are_refused(config):
         read_truth(with_data(config, test_split="train+test"))
 
 
+def test_files_of_an_evaluation_give_its_figures_by_id_and_by_name(config, evaluated, tmp_path):
+    metrics, folder = evaluated
+    files = {kind: folder / f"detections_{kind}.json" for kind in ("amodal", "inmodal")}
+    scored = files_config(config)
+    assert evaluate_files(files, scored, tmp_path / "scored", progress=False) == metrics
+    assert json.loads((tmp_path / "scored" / "metrics.json").read_text()) == {
+        "results": {kind: str(path) for kind, path in files.items()},
+        "dataset": {"directory": config.data.directory, "split": "train"},
+        "occlusion_threshold": 0.05,
+        **metrics,
+    }
+
+    names = read_truth(scored).file_names
+    for kind, path in files.items():
+        found = json.loads(path.read_text())
+        named = [one | {"image_id": f"testing/{names[one['image_id']]}"} for one in found]
+        (tmp_path / f"{kind}.json").write_text(json.dumps(named))
+    files = {kind: tmp_path / f"{kind}.json" for kind in files}
+    assert evaluate_files(files, scored, None, progress=False) == metrics
+
+    # Of a network with one mask branch only, the figures of that branch, and of its boxes if they are asked for.
+    kept = {name: value for name, value in metrics.items() if not name.startswith("amodal/")}
+    inmodal_only = {"det": files["inmodal"], "inmodal": files["inmodal"]}
+    assert evaluate_files(inmodal_only, scored, None, progress=False) == kept
+
+
+def test_a_file_that_cannot_be_scored_leaves_nothing(config, evaluated, tmp_path):
+    path = tmp_path / "cut.json"
+    path.write_text((evaluated[1] / "detections_amodal.json").read_text()[:-9])
+    with pytest.raises(DataError, match=r"cut\.json: is no complete json file"):
+        evaluate_files({"amodal": path}, files_config(config), tmp_path / "scored", progress=False)
+    assert not (tmp_path / "scored").exists()
+
+
 @pytest.fixture(scope="module")
 def run(config, network, tmp_path_factory) -> Path:
     """A run directory with a checkpoint of the network, of step 7."""
@@ -341,6 +386,36 @@ def test_what_the_script_cannot_use_is_one_line(run, arguments, message):
     assert len(errors) == 1
     assert message in errors[0]
     assert "Traceback" not in result.stderr
+
+
+def test_the_script_scores_files_of_any_tool(config, evaluated, tmp_path):
+    metrics, folder = evaluated
+    files = [f"--results-{kind}={folder / f'detections_{kind}.json'}" for kind in ("amodal", "inmodal")]
+    places = ["--dataset", config.data.directory, "--data.test-split", "train", "--output", tmp_path]
+    result = subprocess.run(script(*files, *places), capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stderr
+    assert format_table(metrics) in result.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    assert {name: content[name] for name in metrics} == metrics
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name either a --checkpoint, or result files"),
+        (["--checkpoint", "run", "--results-det", "a.json"], "name either a --checkpoint, or result files"),
+        (["--results-det", "a.json", "--best"], "--best cannot be set"),
+        (["--results-det", "a.json", "--evaluation.score-threshold", "0.5"], "--evaluation.score-threshold cannot be"),
+        (["--results-det", "a.json", "--dataset", "/nowhere"], "/nowhere: no such dataset"),
+    ],
+)
+def test_files_and_checkpoints_have_options_of_their_own(arguments, message):
+    result = subprocess.run(script(*arguments), capture_output=True, text=True, timeout=600)
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("error: ")
+    assert message in result.stderr
 
 
 def test_images_are_in_the_order_of_the_records(config, network):

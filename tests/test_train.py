@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from amodal_jax.build import build_detector, initialise
-from amodal_jax.checkpoint import Checkpoint, CheckpointWriter, best_evaluation, load_checkpoint
+from amodal_jax.checkpoint import Checkpoint, CheckpointWriter, best_evaluation, load_checkpoint, write_config
 from amodal_jax.config import (
     BackboneConfig,
     HeadConfig,
@@ -336,6 +336,17 @@ def test_what_the_first_evaluation_will_lack_is_noticed_before_the_first_step(co
     low = dataclasses.replace(config.model, input=dataclasses.replace(config.model.input, height=32))
     with pytest.raises(DataError, match=r"image 1\d\d of .* raise model.input.height to 64"):
         train(dataclasses.replace(config, model=low), tmp_path / "run", batches=iter([]))
+
+
+def test_a_run_without_a_checkpoint_may_begin_with_another_configuration(config, tmp_path):
+    """As when the first start has said what to change; but a file that is no run's is not replaced."""
+    write_config(tmp_path, with_train(config, learning_rate=0.5))
+    assert int(train(with_train(config, steps=1, evaluate_every=0), tmp_path).step) == 1
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text('{"theme": "dark"}')
+    with pytest.raises(ConfigError, match=r"other/config\.json: unknown field theme"):
+        train(config, tmp_path / "other")
+    assert (tmp_path / "other" / "config.json").read_text() == '{"theme": "dark"}'
 
 
 def poisoned(good):

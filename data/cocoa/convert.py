@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from amodal_jax import segmentation
 from amodal_jax.atomic_file import replacing
 from amodal_jax.errors import DataError
-from data import segmentation
+from amodal_jax.segmentation import Rle
 from data.image_files import checked_size
 from data.kins.layout import ANNOTATION_FILES, IMAGE_FOLDERS, SPLITS
 from data.kins.orders import clusters_and_orders
 from data.kins.writer import KinsAnnotation, write_annotations
-from data.segmentation import Rle
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 

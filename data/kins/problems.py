@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from data import segmentation
+from amodal_jax import segmentation
 
 FIRST_IDS = 5
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from amodal_jax import segmentation
 from amodal_jax.mask_crops import crop_mask, pack_crop
-from data import segmentation
+from amodal_jax.segmentation import Rle
 from data.image_files import checked_size
 from data.kins import problems as kinds
 from data.kins.annotations import KEYS, ImageRecord, Keys, fits
 from data.kins.problems import Problem
-from data.segmentation import Rle
 
 Box = tuple[float, float, float, float]
 

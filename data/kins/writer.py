@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from amodal_jax import segmentation
 from amodal_jax.atomic_file import write_atomically
 from amodal_jax.errors import DataError
-from data import segmentation
+from amodal_jax.segmentation import Rle
 from data.kins.categories import CATEGORY_IDS, SUPERCATEGORIES
-from data.segmentation import Rle
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,14 @@ from typing import NamedTuple
 import cv2
 from tqdm import tqdm
 
+from amodal_jax import segmentation
 from amodal_jax.atomic_file import replacing, write_atomically
 from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
-from data import segmentation
+from amodal_jax.segmentation import Rle
 from data.kins import layout
 from data.kins.orders import clusters_and_orders
 from data.kins.writer import KinsAnnotation, write_annotations
-from data.segmentation import Rle
 from data.synthetic.scene import make_scene
 from data.worker_processes import ordered_map
 

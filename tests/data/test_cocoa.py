@@ -12,9 +12,9 @@ import pytest
 import tensorflow_datasets as tfds
 from pycocotools import mask as coco_mask
 
+from amodal_jax import segmentation
 from amodal_jax.errors import DataError
 from amodal_jax.mask_crops import crop_mask, unpack_crop
-from data import segmentation
 from data.cocoa.convert import convert, normalised_name
 from data.kins.kins_dataset_builder import REPORT_FILE, Builder
 from data.kins.layout import ANNOTATION_FILES, IMAGE_FOLDERS

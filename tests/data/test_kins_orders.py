@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data import segmentation
+from amodal_jax import segmentation
 from data.kins.orders import clusters_and_orders
 
 HEIGHT, WIDTH = 20, 30

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from amodal_jax import segmentation
 from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError, ImageError
-from data import segmentation
 from data.image_files import checked_size
 from data.kins import problems as kinds
 from data.kins.annotations import ImageRecord, categories, find_annotation_files, read_annotation_file

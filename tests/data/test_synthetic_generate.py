@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from amodal_jax import segmentation
 from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
-from data import segmentation
 from data.kins.annotations import find_annotation_files, read_annotation_file
 from data.synthetic import generate as generate_module
 from data.synthetic.generate import Request, generate

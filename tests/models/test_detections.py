@@ -8,6 +8,7 @@ import pytest
 
 from amodal_jax.build import build_detector
 from amodal_jax.config import EvaluationConfig, RoIConfig, RPNConfig
+from amodal_jax.models.detections import select_detections
 from amodal_jax.structures import Proposals
 from tests.micro import micro_config
 
@@ -44,3 +45,23 @@ def test_detections_are_those_of_torchvision(slots):
         np.testing.assert_allclose(found.boxes[image, :count], expected, atol=1e-3)
         np.testing.assert_allclose(found.scores[image, :count], scores, atol=1e-6)
         np.testing.assert_array_equal(found.labels[image, :count] + 1, labels)  # torchvision counts from the background
+
+
+@pytest.mark.parametrize(("side", "found"), [(0.002, False), (0.009, False), (0.011, True)])
+def test_thin_boxes_are_dropped_as_torchvision_drops_them(side, found):
+    """Its limit is a hundredth of a pixel, ten times that of proposals."""
+    proposals = Proposals(
+        boxes=jnp.array([[10.0, 10.0, 10.0 + side, 30.0]]), scores=jnp.zeros(1), valid=jnp.ones(1, bool)
+    )
+    selected = select_detections(
+        jnp.array([[0.0, 5.0]]),
+        jnp.zeros((1, 2, 4)),
+        proposals,
+        jnp.float32(50),
+        jnp.float32(50),
+        box_weights=(10.0, 10.0, 5.0, 5.0),
+        score_threshold=0.05,
+        nms_threshold=0.5,
+        max_detections=3,
+    )
+    assert selected.valid.tolist() == [found, False, False]
