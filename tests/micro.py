@@ -74,13 +74,13 @@ def image_keys(images: int, seed: int = 0) -> jax.Array:
     return jax.random.split(jax.random.key(seed), images)
 
 
-def loud(variables):
+def loud(variables, size=1.0):
     """Variables with large weights in the last layers: at first outputs are all but equal, whatever comes in."""
 
     def value(path, leaf):
         names = {key.key for key in path}
         if names & {"cls_logits", "cls_score", "bbox_pred", "occ_score", "mask_fcn_logits"} and "kernel" in names:
-            return jax.random.normal(jax.random.key(leaf.size), leaf.shape) / np.sqrt(leaf.shape[-2])
+            return jax.random.normal(jax.random.key(leaf.size), leaf.shape) * size / np.sqrt(leaf.shape[-2])
         return leaf
 
     return jax.tree_util.tree_map_with_path(value, variables)

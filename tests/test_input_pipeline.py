@@ -336,14 +336,14 @@ def test_an_image_that_cannot_be_decoded_is_named(config, tiny_dataset, tmp_path
 
 
 def test_a_flipped_bit_is_noticed(config, tiny_dataset, tmp_path):
-    """In a place that decodes well whatever it holds: the mask of an object."""
+    """In a place that decodes well whatever it holds: the name of the image's file."""
     config = with_data(config, directory=str(tmp_path), test_split="train")
     file = damaged_copy(tiny_dataset, tmp_path)
     records = list(evaluation_records(config))
     content = bytearray(file.read_bytes())
-    mask = records[2]["objects"]["amodal_rle"][0]
-    assert content.count(mask) == 1
-    content[content.index(mask)] ^= 1
+    name = records[2]["image/filename"]
+    assert content.count(name) == 1
+    content[content.index(name)] ^= 1
     file.write_bytes(content)
     expected = "record 2 cannot be decoded; build it again"
     for read in (

@@ -136,8 +136,7 @@ def learnt():
     step = parallel_train_step(detector, optimizer, CONFIG, devices=jax.devices()[:1])
     batch = jax.tree.map(lambda leaf: leaf[None], make_batch(images))
     for _ in range(CONFIG.train.steps):
-        state, metrics = step(state, batch, np.zeros(1, np.int32))
-    print({name: round(float(value), 4) for name, value in metrics.items()})
+        state, _ = step(state, batch, np.zeros(1, np.int32))
     return images, state.variables
 
 
@@ -158,7 +157,6 @@ def test_what_was_learnt_by_heart_is_found(learnt, compute_dtype):
     for image, objects in images:
         found = predictor(image)
         sure = found.scores > 0.5
-        print(found.scores, found.labels, found.boxes, found.occluded)
         assert sorted(found.labels[sure]) == sorted(one.label for one in objects)
         for one in objects:
             (place,) = np.flatnonzero(sure & (found.labels == one.label))

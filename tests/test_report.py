@@ -274,7 +274,7 @@ def test_nothing_from_data_becomes_markup(tmp_path, browser, monkeypatch):
             "is_crowd": np.array([False]),
         },
     }
-    monkeypatch.setattr(report, "_chosen_records", lambda config, count: ([record], 1))
+    monkeypatch.setattr(report, "_chosen_records", lambda config, count: ({1: HOSTILE}, [record], 1))
     page = report.write_report(run_dir, tmp_path / "page.html")
     tags = [tag for tag, _ in Elements(page.read_text()).found]
     assert "img" not in tags
@@ -296,7 +296,7 @@ def test_size_stays_bounded(tmp_path, monkeypatch):
     records = [
         {"image": noise, "image/id": number, "image/filename": b"noise.png", "objects": empty} for number in range(12)
     ]
-    monkeypatch.setattr(report, "_chosen_records", lambda config, count: (records, len(records)))
+    monkeypatch.setattr(report, "_chosen_records", lambda config, count: ({}, records, len(records)))
     (tmp_path / "config.json").write_text(to_json(Config()))
     assert report.write_report(tmp_path).stat().st_size < 15_000_000
 

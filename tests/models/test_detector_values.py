@@ -36,7 +36,7 @@ CONFIG = micro_config(
 
 @pytest.fixture(scope="module")
 def variables():
-    return loud(initialise(build_detector(CONFIG), CONFIG, jax.random.key(0)))
+    return loud(initialise(build_detector(CONFIG), CONFIG, jax.random.key(0)), size=4.0)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +45,9 @@ def levels():
     return tuple(jax.random.normal(key, (2, *size, 8)) for key, size in zip(keys, LEVEL_SIZES, strict=True))
 
 
-def coarse_masks(rng):
-    """Masks of 14 x 14 fields of 8 x 8 cells each."""
-    return rng.uniform(size=(2, SLOTS, 14, 14)) < 0.5
+def coarse_masks(rng, filled):
+    """Masks of 14 x 14 fields of 8 x 8 cells each, of which a share is filled."""
+    return rng.uniform(size=(2, SLOTS, 14, 14)) < filled
 
 
 def packed(masks):
@@ -61,7 +61,7 @@ def scene():
     boxes = np.zeros((2, SLOTS, 4), np.float32)
     boxes[0, :3] = [[10, 8, 38, 30], [40, 5, 70, 45], [5, 25, 25, 48]]
     boxes[1, :2] = [[20, 10, 60, 50], [2, 30, 30, 60]]
-    masks = {"amodal_mask": coarse_masks(rng), "inmodal_mask": coarse_masks(rng)}
+    masks = {"amodal_mask": coarse_masks(rng, 0.8), "inmodal_mask": coarse_masks(rng, 0.3)}
     batch = Batch(
         images=np.zeros((2, 64, 96, 3), np.uint8),
         sizes=SIZES,
@@ -91,7 +91,7 @@ def regions(scene):
     truth = input_boxes(scene[0])
     boxes = np.random.default_rng(1).uniform(0, 30, (2, ROIS, 4))
     boxes[..., 2:] += boxes[..., :2] + 5
-    index = np.zeros((2, ROIS), np.int32)
+    index = np.ones((2, ROIS), np.int32)  # of background, too: it overlaps something, if not enough
     positive = np.zeros((2, ROIS), bool)
     valid = np.arange(ROIS) < np.array([[11], [14]])
     for image, slot, truth_index, low, high in (
