@@ -262,6 +262,10 @@ def load_checkpoint(path: str | os.PathLike[str], *, kind: Kind = "last") -> tup
 
     place = _existing(path)
     if (place / parameters_file.FILE_NAME).is_file():
+        if kind == "best":
+            raise CheckpointError(
+                f"{place}: is an export, which holds one checkpoint and no best one; do without --best"
+            )
         exported_config = read_config(place)
         if exported_config is None:
             raise CheckpointError(f"{place}: has {parameters_file.FILE_NAME}, but no {CONFIG_FILE} beside it")

@@ -128,6 +128,8 @@ def test_the_folder_stands_in_for_a_run(exported, predictor):
     for one, other in zip(jax.tree.leaves(variables), jax.tree.leaves(predictor._variables), strict=True):
         np.testing.assert_array_equal(one, other)
     assert Predictor.from_checkpoint(str(exported)).config == config
+    with pytest.raises(CheckpointError, match="is an export, which holds one checkpoint and no best one"):
+        load_checkpoint(exported, kind="best")
 
 
 def test_another_canvas_for_every_platform(predictor, tmp_path):
