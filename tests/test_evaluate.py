@@ -248,9 +248,10 @@ def test_images_with_all_detections_that_there_may_be_are_counted(config, evalua
     _, folder = evaluated
     results = {"det": json.loads((folder / "detections_amodal.json").read_text())}
     counts = np.bincount([one["image_id"] for one in results["det"]])
-    assert config.evaluation.max_detections == counts.max()
-    assert images_without_room(results, counts.max()) == (counts == counts.max()).sum()
-    assert images_without_room(results, counts.max() + 1) == 0
+    most = int(counts.max())
+    assert config.evaluation.max_detections == most
+    assert images_without_room(results, most) == (counts == most).sum()
+    assert images_without_room(results, most + 1) == 0
 
 
 def test_a_missing_dataset_or_split_is_named(config, network):
