@@ -21,5 +21,9 @@ class CheckpointError(AmodalJaxError):
     """A checkpoint that is missing, damaged or does not fit; names its directory."""
 
 
+class WeightsError(AmodalJaxError):
+    """Weights of another program that are missing, damaged or do not fit; names the file or array."""
+
+
 class TrainingError(AmodalJaxError):
     """A training run that cannot go on, such as one whose loss is no longer finite; names the step."""
