@@ -61,7 +61,7 @@ def build_detector(config: Config, input_size: tuple[int, int] | None = None) ->
             dtype=dtype,
         ),
         fpn=FPN(model.fpn_channels, norm=heads.norm, dtype=dtype),
-        rpn_head=RPNHead(model.fpn_channels, len(model.anchors.aspect_ratios), dtype=dtype),
+        rpn_head=RPNHead(model.fpn_channels, len(model.anchors.aspect_ratios), rpn.convolutions, dtype=dtype),
         box_head=branch() if heads.box == "conv4_fc1" else TwoDenseBranch(heads.fc_channels, dtype=dtype),
         box_predictor=BoxPredictor(classes, dtype=dtype),
         occlusion_head=branch() if model.occlusion.enabled else None,

@@ -77,6 +77,7 @@ class AnchorConfig:
 class RPNConfig:
     """Region proposals on amodal boxes."""
 
+    convolutions: int = 1  # 3x3, before the outputs
     foreground_iou: float = 0.7
     background_iou: float = 0.3
     batch_size: int = 256  # sampled anchors an image
@@ -89,7 +90,8 @@ class RPNConfig:
 
     def __post_init__(self):
         _require(0 <= self.background_iou <= self.foreground_iou <= 1, "model.rpn", "IoU limits must be ordered")
-        for name in ("batch_size", "pre_nms_train", "post_nms_train", "pre_nms_test", "post_nms_test"):
+        counts = ("convolutions", "batch_size", "pre_nms_train", "post_nms_train", "pre_nms_test", "post_nms_test")
+        for name in counts:
             _require(getattr(self, name) > 0, f"model.rpn.{name}", "must be positive")
         _require(0 < self.positive_fraction <= 1, "model.rpn.positive_fraction", "must be within (0, 1]")
         _require(0 < self.nms_threshold <= 1, "model.rpn.nms_threshold", "must be within (0, 1]")
@@ -125,7 +127,7 @@ class HeadConfig:
     box: Literal["conv4_fc1", "fc2"] = "conv4_fc1"
     fc_channels: int = 1024
     channels: int = 256  # of the branches' convolutions
-    norm: Literal["none", "group_norm"] = "none"  # also of the FPN
+    norm: Literal["none", "group_norm", "frozen_batch_norm"] = "none"  # also of the FPN
     amodal_mask: bool = True
     inmodal_mask: bool = True
 

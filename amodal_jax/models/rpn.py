@@ -23,30 +23,37 @@ BOX_WEIGHTS = (1.0, 1.0, 1.0, 1.0)  # of the proposals' box coder
 
 
 class RPNHead(nn.Module):
-    """One 3x3 convolution, then objectness and box deltas of each anchor; shared by all levels."""
+    """3x3 convolutions with ReLU, then objectness and box deltas of each anchor; shared by all levels."""
 
     channels: int
-    """Channels of the pyramid and of the hidden convolution."""
+    """Channels of the pyramid and of the hidden convolutions."""
     anchors_per_cell: int
     """Aspect ratios (one size a level)."""
+    convolutions: int = 1
+    """Hidden convolutions, conv, conv2 and so on."""
     dtype: DTypeLike = jnp.float32
     """Type of the arithmetic; the outputs are float32."""
 
-    def setup(self):
-        self.conv = Conv(self.channels, 3, dtype=self.dtype, kernel_init=normal_001)
-        self.cls_logits = Conv(self.anchors_per_cell, 1, dtype=self.dtype, kernel_init=normal_001)
-        self.bbox_pred = Conv(4 * self.anchors_per_cell, 1, dtype=self.dtype, kernel_init=normal_001)
-
+    @nn.compact
     def __call__(
         self, levels: Sequence[Float[Array, "B _ _ C"]]
     ) -> tuple[list[Float[Array, "B _"]], list[Float[Array, "B _ 4"]]]:
         """Levels to objectness logits and box deltas of each, with anchors in the order row, column, ratio."""
+
+        def conv(features: int, kernel_size: int, name: str) -> Conv:
+            return Conv(features, kernel_size, dtype=self.dtype, kernel_init=normal_001, name=name)
+
+        names = ["conv", *(f"conv{index}" for index in range(2, self.convolutions + 1))]
+        convolutions = [conv(self.channels, 3, name) for name in names]
+        cls_logits = conv(self.anchors_per_cell, 1, "cls_logits")
+        bbox_pred = conv(4 * self.anchors_per_cell, 1, "bbox_pred")
         logits, deltas = [], []
-        for level in levels:
-            hidden = nn.relu(self.conv(level))
+        for hidden in levels:
+            for convolution in convolutions:
+                hidden = nn.relu(convolution(hidden))
             batch = hidden.shape[0]
-            logits.append(self.cls_logits(hidden).reshape(batch, -1).astype(jnp.float32))
-            deltas.append(self.bbox_pred(hidden).reshape(batch, -1, 4).astype(jnp.float32))
+            logits.append(cls_logits(hidden).reshape(batch, -1).astype(jnp.float32))
+            deltas.append(bbox_pred(hidden).reshape(batch, -1, 4).astype(jnp.float32))
         return logits, deltas
 
 
