@@ -43,7 +43,7 @@ class Checkpoint:
 
     step: int
     variables: Variables
-    optimizer_state: Any
+    optimizer_state: Any | None  # None where there is only a network, to use or to start from, and no run to go on with
     position: dict[str, Any] | None  # of the training data, where its iterator has one; must be JSON
     metrics: dict[str, float] | None = None  # of the evaluation, in `best`
 
@@ -80,22 +80,20 @@ class CheckpointWriter:
           CheckpointError: this checkpoint or the one before could not be written, say for a full disk. Those from
             before are still there.
         """
+        arrays = {"variables": checkpoint.variables}
+        if checkpoint.optimizer_state is not None:
+            arrays["optimizer"] = checkpoint.optimizer_state
         info = {
             "config": to_json(self._config),
             "position": checkpoint.position,
             "metrics": checkpoint.metrics,
-            "checksums": {
-                "variables": _checksum(checkpoint.variables),
-                "optimizer": _checksum(checkpoint.optimizer_state),
-            },
+            "checksums": {name: _checksum(tree) for name, tree in arrays.items()},
         }
-        items = ocp.args.Composite(
-            variables=ocp.args.StandardSave(_over_all_processes(checkpoint.variables)),
-            optimizer=ocp.args.StandardSave(_over_all_processes(checkpoint.optimizer_state)),
-            info=ocp.args.JsonSave(info),
-        )
+        items = {name: ocp.args.StandardSave(_over_all_processes(tree)) for name, tree in arrays.items()}
         try:
-            self._manager.save(checkpoint.step, args=items, force=True)
+            self._manager.save(
+                checkpoint.step, args=ocp.args.Composite(info=ocp.args.JsonSave(info), **items), force=True
+            )
         except Exception as error:
             raise self._failure(error) from error
 
@@ -121,6 +119,31 @@ def write_config(workdir: Path, config: Config) -> None:
     """Writes `config.json` of a run directory, which is made if need be."""
     workdir.mkdir(parents=True, exist_ok=True)
     write_atomically(workdir / _CONFIG, to_json(config) + "\n")
+
+
+def write_network(workdir: Path, config: Config, variables: Variables) -> None:
+    """Writes a run directory that holds a network as the checkpoint of step 0, without an optimiser's state.
+
+    Args:
+      workdir: a folder that is not there yet, or an empty one. It appears when all is written.
+      config: the network's; without class names where the variables are a backbone's alone.
+      variables: NumPy arrays or any others.
+
+    Raises:
+      CheckpointError: it could not be written. Nothing is left of it.
+    """
+    unfinished = workdir.absolute().with_name(f"{workdir.name}.unfinished-{os.getpid()}")
+    try:
+        writer = CheckpointWriter(unfinished, "last", config)
+        with contextlib.closing(writer):
+            everywhere = NamedSharding(Mesh(np.array(jax.local_devices()), "batch"), PartitionSpec())
+            writer.save(Checkpoint(0, jax.device_put(variables, everywhere), None, None))
+        write_config(unfinished, config)
+        os.replace(unfinished, workdir)
+    except OSError as error:
+        raise CheckpointError(f"{workdir}: cannot be written ({error})") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def read_config(workdir: Path) -> Config | None:
@@ -152,7 +175,7 @@ def restore_last(workdir: Path, variables: Variables, optimizer_state: Any) -> C
       optimizer_state: the same.
 
     Raises:
-      CheckpointError: there are checkpoints, but none is good; or they are of another network.
+      CheckpointError: there are checkpoints, but none is good; or they are of another network, or hold only a network.
     """
     folder = _folder(workdir, "last")
     steps = _steps(folder)
@@ -161,6 +184,11 @@ def restore_last(workdir: Path, variables: Variables, optimizer_state: Any) -> C
 
     def read(path: Path) -> Checkpoint:
         info = _read_info(path)
+        if "optimizer" not in info["checksums"]:
+            raise CheckpointError(
+                f"{path}: holds a network but no state of an optimiser: it is no run to go on with; choose another "
+                "directory for the run, and this one to initialise it from"
+            )
         return Checkpoint(
             step=int(path.name),
             variables=_read_arrays(path, "variables", variables, info["checksums"]["variables"]),
@@ -191,20 +219,42 @@ def load_checkpoint(path: str | os.PathLike[str], *, kind: Kind = "last") -> tup
       kind: of a run directory the newest checkpoint, or the best one.
 
     Raises:
-      CheckpointError: there is none, none is good, or its parameters are not those of its configuration.
+      CheckpointError: there is none, none is good, its parameters are not those of its configuration, or they are a
+        backbone's alone.
     """
-    place = Path(path).expanduser().absolute()
 
     def read(path: Path) -> tuple[Config, Variables, int]:
         info = _read_info(path)
         config = from_json(info["config"])
+        if not config.model.class_names:
+            raise CheckpointError(
+                f"{path}: holds a backbone alone, which finds no objects; initialise a training from it"
+            )
         detector = build_detector(config)
         shapes = jax.eval_shape(lambda key: initialise(detector, config, key), jax.random.key(0))
         return config, _read_arrays(path, "variables", shapes, info["checksums"]["variables"]), int(path.name)
 
-    if _is_checkpoint(place):
-        return _first_good(place.parent, read, steps=[int(place.name)])
-    return _first_good(_folder(place, kind), read)
+    return _read_place(path, kind, read)
+
+
+def load_variables(path: str | os.PathLike[str], *, kind: Kind = "last") -> tuple[Config, Variables]:
+    """The configuration and the variables (on the host) of a checkpoint as they are, to initialise a training from.
+
+    They may be a backbone's alone; the configuration then names no classes.
+
+    Args:
+      path: a run directory, or the folder of one checkpoint.
+      kind: of a run directory the newest checkpoint, or the best one.
+
+    Raises:
+      CheckpointError: there is none, or none is good.
+    """
+
+    def read(path: Path) -> tuple[Config, Variables]:
+        info = _read_info(path)
+        return from_json(info["config"]), _read_arrays(path, "variables", None, info["checksums"]["variables"])
+
+    return _read_place(path, kind, read)
 
 
 def run_directory(path: str | os.PathLike[str]) -> Path:
@@ -249,6 +299,14 @@ def _first_good(folder: Path, read, steps: list[int] | None = None):
     raise CheckpointError(f"{folder}: no good checkpoint: {', '.join(map(str, steps))} cannot be read")
 
 
+def _read_place(path: str | os.PathLike[str], kind: Kind, read):
+    """What `read` gives for one checkpoint, or for the newest good one of a run."""
+    place = Path(path).expanduser().absolute()
+    if _is_checkpoint(place):
+        return _first_good(place.parent, read, steps=[int(place.name)])
+    return _first_good(_folder(place, kind), read)
+
+
 def _read_info(path: Path) -> dict[str, Any]:
     try:
         with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
@@ -259,7 +317,7 @@ def _read_info(path: Path) -> dict[str, Any]:
 
 
 def _read_arrays(path: Path, item: str, like: Any, checksum: int) -> Any:
-    """The arrays of an item in the structure of `like`, on the host.
+    """The arrays of an item in the structure of `like`, on the host; without one as nested dictionaries.
 
     Raises:
       _Damaged: they cannot be read.
@@ -267,9 +325,11 @@ def _read_arrays(path: Path, item: str, like: Any, checksum: int) -> Any:
     """
     with ocp.StandardCheckpointer() as reader:
         try:
-            found = _names(reader.metadata(path / item).item_metadata.tree)
+            stored = reader.metadata(path / item).item_metadata.tree
+            found = _names(stored)
         except Exception as error:
             raise _Damaged(_first_line(error)) from error
+        like = stored if like is None else like
         wanted = _names(like)
         for name in sorted(wanted.keys() | found.keys()):
             here, there = wanted.get(name), found.get(name)

@@ -3,8 +3,9 @@
 Shape shorthand: H x W image, n objects.
 """
 
+import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -31,9 +32,17 @@ class Predictor:
     multiple of 128 pixels (as stored) and of 32 pixels (as the network sees them) a side.
     """
 
-    def __init__(self, config: Config, variables: Variables):
-        """Takes the parameters of the network that `config` describes, and puts them on the first device."""
+    def __init__(self, config: Config, variables: Variables, *, share_canvases: bool = True):
+        """Takes the parameters of the network that `config` describes, and puts them on the first device.
+
+        Args:
+          config: the network and its thresholds.
+          variables: its parameters.
+          share_canvases: without, the network sees each image on the least canvas that holds it, as torchvision's does.
+            A larger one changes results a little near the image's right and lower border.
+        """
         self.config = config
+        self._share_canvases = share_canvases
         self._variables = jax.device_put(variables)
         self._compiled: dict[tuple[int, int], Callable[..., Detections]] = {}
 
@@ -53,6 +62,65 @@ class Predictor:
 
         config, variables, _ = load_checkpoint(Path(path), kind=kind)
         return cls(config, variables)
+
+    @classmethod
+    def from_torchvision(
+        cls,
+        weights: str | Path | Mapping[str, Any],
+        num_classes: int = 91,
+        min_size: int = 800,
+        max_size: int = 1333,
+        *,
+        class_names: Sequence[str] | None = None,
+        batch_norm_epsilon: float | None = None,
+    ) -> "Predictor":
+        """The predictor that finds what torchvision's `maskrcnn_resnet50_fpn` or its `_v2` finds with these weights.
+
+        Their masks are the inmodal ones, as COCO annotates what is seen of an object.
+
+        Args:
+          weights: a file (.pth, for which PyTorch is needed, .safetensors or .npz), or the model's state dict, of
+            PyTorch's tensors or of arrays.
+          num_classes: with the background, as torchvision counts them.
+          min_size: images are resized so that their shorter side has this many pixels,
+          max_size: or their longer side this many, whichever is smaller.
+          class_names: the foreground classes in the order of their labels; by default COCO's where there are 90, else
+            class_1, class_2 and so on. Label i here is torchvision's i + 1.
+          batch_norm_epsilon: what the model adds to the variance of its batch norm. By default 0 for the weights that
+            torchvision publishes, taken to be those of 91 classes whose batch norm is frozen, and else 1e-5: the
+            weights themselves do not say it.
+
+        Raises:
+          WeightsError: the file cannot be read, the arrays are not those of such a model, or their number of classes is
+            another; names the file and the arrays.
+          ConfigError: sizes or class names that cannot be used.
+        """
+        # Imported here, as predicting from a checkpoint needs none of it.
+        from amodal_jax.layouts import torchvision
+        from amodal_jax.pretrained import convert_weights
+        from amodal_jax.weight_files import plain_weights, read_weights
+
+        is_path = isinstance(weights, str | Path)
+        source = str(weights) if is_path else "the state dict"
+        made = convert_weights(
+            read_weights(weights) if is_path else plain_weights(weights, source=source),
+            source=source,
+            num_classes=num_classes,
+            class_names=class_names,
+            batch_norm_epsilon=batch_norm_epsilon,
+            layouts=torchvision.LAYOUTS,
+        )
+        model = dataclasses.replace(
+            made.config.model,
+            input=dataclasses.replace(
+                made.config.model.input,
+                short_side=min_size,
+                long_side=max_size,
+                height=_round_up(min_size, _INPUT_STEP),
+                width=_round_up(max_size, _INPUT_STEP),
+            ),
+        )
+        return cls(dataclasses.replace(made.config, model=model), made.variables, share_canvases=False)
 
     @overload
     def __call__(self, images: np.ndarray) -> Instances: ...
@@ -91,7 +159,7 @@ class Predictor:
         """Dispatches the network on one image; the result is not waited for."""
         height, width = image.shape[:2]
         source = source_canvas((height, width), self.config)
-        network_input = input_canvas((height, width), self.config)
+        network_input = input_canvas((height, width), self.config, shared=self._share_canvases)
         if network_input not in self._compiled:
             detector = build_detector(self.config, network_input)
             self._compiled[network_input] = jax.jit(functools.partial(detector.apply, method="detect"))
@@ -134,11 +202,11 @@ def source_canvas(size: tuple[int, int], config: Config) -> tuple[int, int]:
     return _round_up(height, _SOURCE_STEP), _round_up(width, _SOURCE_STEP)
 
 
-def input_canvas(size: tuple[int, int], config: Config) -> tuple[int, int]:
+def input_canvas(size: tuple[int, int], config: Config, *, shared: bool = True) -> tuple[int, int]:
     """The network's input canvas (height, width) for an image of `size`.
 
-    The configuration's, if the resized image fits it without much waste; else the resized size, rounded up to
-    multiples of 32.
+    The configuration's, if it is to be `shared` and the resized image fits it without much waste; else the resized
+    size, rounded up to multiples of 32.
 
     Raises:
       ImageError: the image is so thin that nothing is left of it after resizing.
@@ -153,7 +221,7 @@ def input_canvas(size: tuple[int, int], config: Config) -> tuple[int, int]:
     needed = (_round_up(height, _INPUT_STEP), _round_up(width, _INPUT_STEP))
     usual = (model_input.height, model_input.width)
     fits = height <= usual[0] and width <= usual[1]
-    if fits and usual[0] * usual[1] <= _MOST_WASTE * needed[0] * needed[1]:
+    if shared and fits and usual[0] * usual[1] <= _MOST_WASTE * needed[0] * needed[1]:
         return usual
     return needed
 

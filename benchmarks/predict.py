@@ -8,7 +8,6 @@ import tempfile
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from amodal_jax.checkpoint import Checkpoint, CheckpointWriter, write_config
 from amodal_jax.config import Config
@@ -60,9 +59,7 @@ def measure(options: Options) -> Report:
 def _save_random_network(workdir: Path, config: Config) -> Path:
     write_config(workdir, config)
     writer = CheckpointWriter(workdir, "last", config)
-    # A prediction reads no optimiser state, but a checkpoint without any arrays of one cannot be written.
-    optimizer_state = on_every_device({"count": np.zeros(1, np.int32)})
-    writer.save(Checkpoint(1, on_every_device(random_variables(config)), optimizer_state, None))
+    writer.save(Checkpoint(1, on_every_device(random_variables(config)), None, None))
     writer.close()
     return workdir
 

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
 
-from amodal_jax.models.rpn import MINIMUM_SIDE
 from amodal_jax.ops import boxes as box_ops
 from amodal_jax.ops.nms import nms
 from amodal_jax.structures import Array as Leaf
 from amodal_jax.structures import Proposals
 
+MINIMUM_SIDE = 1e-2  # pixels; torchvision drops detections thinner than this
 CLASSES_AT_ONCE = 8  # bounds the memory of class-wise NMS, N * N booleans each
 
 

@@ -18,7 +18,7 @@ from amodal_jax.ops import boxes as box_ops
 from amodal_jax.ops.nms import nms
 from amodal_jax.structures import Proposals
 
-MINIMUM_SIDE = 1e-3  # pixels; torchvision drops proposals and detections thinner than this
+MINIMUM_SIDE = 1e-3  # pixels; torchvision drops proposals thinner than this
 BOX_WEIGHTS = (1.0, 1.0, 1.0, 1.0)  # of the proposals' box coder
 
 

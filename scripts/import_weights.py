@@ -1,0 +1,53 @@
+"""Makes a checkpoint of another framework's weights.
+
+python scripts/import_weights.py FILE --out DIR [--class-names NAME,NAME,...]
+
+FILE is a .pth, .pkl, .safetensors or .npz; whose weights they are is recognised by the names in it. What they expect of
+the network goes with them as the checkpoint's configuration: a detector can be evaluated, predict and initialise a
+training, a classifier's backbone only the last.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from amodal_jax import command_line
+
+
+def main() -> None:
+    """Reads the command line and converts."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path, metavar="FILE", help="the weights")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run directory to write")
+    parser.add_argument(
+        "--class-names",
+        type=lambda text: text.split(","),
+        metavar="NAME,...",
+        help="the classes without the background, in the order of the outputs; default: COCO's where their number fits",
+    )
+    parser.add_argument(
+        "--batch-norm-epsilon",
+        type=float,
+        metavar="EPSILON",
+        help="what the weights' batch norm adds to the variance; default: what torchvision or detectron2 would add",
+    )
+    arguments = parser.parse_args()
+    # Imported here, so that --help and a mistyped argument do without JAX.
+    from amodal_jax.pretrained import import_weights
+
+    made = import_weights(
+        arguments.file,
+        arguments.out,
+        class_names=arguments.class_names,
+        batch_norm_epsilon=arguments.batch_norm_epsilon,
+    )
+    classes = len(made.config.model.class_names)
+    print(f"{arguments.file}: {made.layout.title}, {f'{classes} classes' if classes else 'the backbone alone'}")
+    print(f"batch norm's epsilon: {made.batch_norm_epsilon:g}; arrays of no use: {len(made.unread)}")
+    print(f"written to {arguments.out}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)
