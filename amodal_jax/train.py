@@ -9,6 +9,7 @@ image is a function of the seed, the step and the image's place in the global ba
 
 import contextlib
 import dataclasses
+import json
 import math
 import signal
 import sys
@@ -29,23 +30,28 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
 
 from amodal_jax import losses
+from amodal_jax.atomic_file import write_atomically
 from amodal_jax.build import Variables, build_detector, initialise
 from amodal_jax.checkpoint import (
     Checkpoint,
     CheckpointWriter,
     best_metrics,
+    checkpoint_config,
+    has_checkpoint,
+    load_variables,
     read_config,
     restore_last,
     write_config,
 )
 from amodal_jax.config import Config
-from amodal_jax.errors import ConfigError, DataError, TrainingError
+from amodal_jax.errors import CheckpointError, ConfigError, DataError, TrainingError
 from amodal_jax.evaluate import evaluate_detector
 from amodal_jax.metric_writer import MetricWriter
 from amodal_jax.models.detector import Detector
 from amodal_jax.optimizer import learning_rate_schedule, make_optimizer
 from amodal_jax.progress import ProgressLine
 from amodal_jax.structures import Batch
+from amodal_jax.transfer import adopt_settings, transfer
 
 Metrics = dict[str, Array]
 
@@ -79,16 +85,26 @@ class TrainState:
         return {"params": self.params} | ({"frozen": self.frozen} if self.frozen else {})
 
 
-def train(config: Config, workdir: Path, *, batches: Iterator[Batch] | None = None) -> TrainState:
+def train(
+    config: Config,
+    workdir: Path,
+    *,
+    init: str | Path | None = None,
+    batches: Iterator[Batch] | None = None,
+) -> TrainState:
     """Trains a network, or goes on with the run that is in `workdir`.
 
     The run directory gets `config.json`, `metrics.jsonl`, TensorBoard events in `tensorboard`, the figures of the
-    latest evaluation in `evaluation`, and `checkpoints` (see `amodal_jax.checkpoint`). SIGTERM and SIGINT save a
+    latest evaluation in `evaluation`, `checkpoints` (see `amodal_jax.checkpoint`) and, with `init`, `init.json`, which
+    says what became of every layer. SIGTERM and SIGINT save a
     checkpoint and return early. With several processes, each of them calls this, and only the first one writes.
 
     Args:
       config: the experiment. Empty class names are filled in with the dataset's.
       workdir: the run directory.
+      init: another run's directory, or one of its checkpoints, whose weights this run starts from as
+        `amodal_jax.transfer.transfer` has it. A run that has a checkpoint of its own goes on from that. `config` should
+        come from `config_to_start_from`; what it has otherwise than the weights expect is said.
       batches: this process's part of each global batch, instead of the dataset at `config.data.directory`. If it has
         `get_state()` and `set_state(state)` as `input_pipeline.TrainingBatches` has, its position is saved and
         restored; otherwise a run goes on with wherever it stands.
@@ -100,7 +116,7 @@ def train(config: Config, workdir: Path, *, batches: Iterator[Batch] | None = No
       ConfigError: a batch size that the devices cannot share evenly, other classes than the dataset's, or a field that
         differs from that of the run in `workdir`.
       DataError: a dataset, record or batch that cannot be used.
-      CheckpointError: see `restore_last` and `CheckpointWriter.save`.
+      CheckpointError: see `restore_last`, `CheckpointWriter.save`, `load_variables` and `transfer`.
       TrainingError: a loss or gradient that is not finite. The last checkpoint is from before it.
     """
     # ----- What is to be trained, and on what
@@ -119,10 +135,10 @@ def train(config: Config, workdir: Path, *, batches: Iterator[Batch] | None = No
     workdir = Path(workdir).expanduser().absolute()
     _check_same_run(config, workdir)
 
-    # ----- The network and its state: from this run's last checkpoint, or from scratch
+    # ----- The network and its state: from this run's last checkpoint, from another one's, or from scratch
     detector = build_detector(config)
     optimizer = make_optimizer(config.train, frozen_stages=config.model.backbone.frozen_stages)
-    state, position = _first_state(config, workdir, detector, optimizer)
+    state, position = _first_state(config, workdir, init, detector, optimizer)
     if position is not None and hasattr(batches, "set_state"):
         batches.set_state(position)
     step = int(state.step)
@@ -195,6 +211,21 @@ def train(config: Config, workdir: Path, *, batches: Iterator[Batch] | None = No
     if first_process and step < config.train.steps:
         print(f"stopped by a signal at step {step}; the same command goes on from there", file=sys.stderr)
     return state
+
+
+def config_to_start_from(init: str | Path, config: Config, workdir: Path) -> Config:
+    """`config` with what the weights of `init` expect of the network (see `amodal_jax.transfer.adopt_settings`).
+
+    Where the run in `workdir` has a checkpoint, that is what it took over when it began, whether or not those weights
+    are still there.
+
+    Raises:
+      CheckpointError: there is no good checkpoint at `init`.
+      ConfigError: the `config.json` of the run is no configuration.
+    """
+    workdir = Path(workdir).expanduser()
+    begun = read_config(workdir) if has_checkpoint(workdir) else None
+    return adopt_settings(config, begun or checkpoint_config(init))
 
 
 def train_step(
@@ -292,17 +323,24 @@ def create_state(variables: Variables, optimizer: optax.GradientTransformation) 
 
 
 def _first_state(
-    config: Config, workdir: Path, detector: Detector, optimizer: optax.GradientTransformation
+    config: Config,
+    workdir: Path,
+    init: str | Path | None,
+    detector: Detector,
+    optimizer: optax.GradientTransformation,
 ) -> tuple[TrainState, dict[str, Any] | None]:
     """The state to start from, and the position of the data that belongs to it."""
 
-    def from_scratch() -> TrainState:
-        return create_state(initialise(detector, config, jax.random.key(config.train.seed)), optimizer)
+    def from_scratch() -> Variables:
+        return initialise(detector, config, jax.random.key(config.train.seed))
 
-    shapes = jax.eval_shape(from_scratch)
+    shapes = jax.eval_shape(lambda: create_state(from_scratch(), optimizer))
     checkpoint = restore_last(workdir, shapes.variables, shapes.optimizer_state)
     if checkpoint is None:
-        return from_scratch(), None
+        variables = from_scratch()
+        if init is not None:
+            variables = _started_from(init, variables, config, workdir)
+        return create_state(variables, optimizer), None
     if jax.process_index() == 0:
         print(f"going on from step {checkpoint.step} of {workdir}", file=sys.stderr)
     state = TrainState(
@@ -312,6 +350,22 @@ def _first_state(
         optimizer_state=checkpoint.optimizer_state,
     )
     return state, checkpoint.position
+
+
+def _started_from(init: str | Path, variables: Variables, config: Config, workdir: Path) -> Variables:
+    """The first variables with the weights of another run; says what became of them, also in `init.json`."""
+    weights_config, weights = load_variables(init)
+    try:
+        variables, report = transfer(weights, weights_config, variables, config)
+    except CheckpointError as error:
+        raise CheckpointError(f"{init}: {error}") from error
+    if jax.process_index() == 0:
+        for line in [f"started from {init}", *report.lines()]:
+            print(f"init: {line}", file=sys.stderr)
+        workdir.mkdir(parents=True, exist_ok=True)
+        content = {"checkpoint": str(init), **dataclasses.asdict(report)}
+        write_atomically(workdir / "init.json", json.dumps(content, indent=2) + "\n")
+    return variables
 
 
 def _with_class_names(config: Config, found: tuple[str, ...]) -> Config:
