@@ -8,6 +8,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from amodal_jax.config import Config, ConfigError, MLCConfig
+from amodal_jax.crop_shape import PACKED_CROP_SHAPE
 from amodal_jax.models.detector import Detector
 from amodal_jax.models.fpn import FPN
 from amodal_jax.models.heads import (
@@ -63,9 +64,9 @@ def build_detector(config: Config, input_size: tuple[int, int] | None = None) ->
         fpn=FPN(model.fpn_channels, norm=heads.norm, dtype=dtype),
         rpn_head=RPNHead(model.fpn_channels, len(model.anchors.aspect_ratios), rpn.convolutions, dtype=dtype),
         box_head=branch() if heads.box == "conv4_fc1" else TwoDenseBranch(heads.fc_channels, dtype=dtype),
-        box_predictor=BoxPredictor(classes, dtype=dtype),
+        box_predictor=BoxPredictor(classes),
         occlusion_head=branch() if model.occlusion.enabled else None,
-        occlusion_predictor=OcclusionPredictor(dtype=dtype) if model.occlusion.enabled else None,
+        occlusion_predictor=OcclusionPredictor() if model.occlusion.enabled else None,
         amodal_mask_head=mask_head() if heads.amodal_mask else None,
         inmodal_mask_head=mask_head() if heads.inmodal_mask else None,
         guidance_layer=model.mlc.box_layer if model.mlc.enabled else None,
@@ -120,7 +121,7 @@ def _build_mlc(mlc: MLCConfig, channels: int, dtype: DTypeLike) -> MultiLevelCod
 def initialise(detector: Detector, config: Config, key: jax.Array) -> Variables:
     """Random parameters, drawn from `key`; convolutions by MSRA's rule, dense layers by Xavier's."""
     height, width, slots = config.data.canvas_height, config.data.canvas_width, config.data.max_instances
-    crops = np.zeros((1, slots, 112, 14), np.uint8)
+    crops = np.zeros((1, slots, *PACKED_CROP_SHAPE), np.uint8)
     batch = Batch(
         images=np.zeros((1, height, width, 3), np.uint8),
         sizes=np.array([[height, width]], np.int32),
@@ -133,6 +134,7 @@ def initialise(detector: Detector, config: Config, key: jax.Array) -> Variables:
             amodal_crops=crops,
             inmodal_crops=crops,
             valid=np.zeros((1, slots), bool),
+            crowd=np.zeros((1, slots), bool),
         ),
     )
     batch = jax.tree.map(jnp.asarray, batch)

@@ -8,12 +8,13 @@ and, in `best`, the evaluation's figures. Orbax writes to a temporary folder and
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import shutil
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,16 +25,19 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from amodal_jax.atomic_file import write_atomically
+from amodal_jax import parameters_file
+from amodal_jax.atomic_file import make_folder, write_atomically
 from amodal_jax.build import Variables, build_detector, initialise
-from amodal_jax.config import Config, from_json, to_json
-from amodal_jax.errors import CheckpointError
+from amodal_jax.config import CONFIG_FILE, Config, from_json, read_config, to_json
+from amodal_jax.errors import CheckpointError, ConfigError, first_line
 
-absl.logging.set_verbosity(absl.logging.ERROR)  # Orbax warns of its own defaults
+# Orbax warns of its own defaults, and logs what it raises as well; asyncio logs what else goes wrong because of that.
+absl.logging.set_verbosity(absl.logging.FATAL)
+logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 _logger = logging.getLogger(__name__)
 
 Kind = Literal["last", "best"]
-_CONFIG = "config.json"
+_EVALUATIONS: dict[Kind, str] = {"last": "evaluation", "best": "evaluation_best"}  # folders of a run directory
 _ITEMS = ("variables", "optimizer", "info")
 
 
@@ -46,6 +50,7 @@ class Checkpoint:
     optimizer_state: Any | None  # None where there is only a network, to use or to start from, and no run to go on with
     position: dict[str, Any] | None  # of the training data, where its iterator has one; must be JSON
     metrics: dict[str, float] | None = None  # of the evaluation, in `best`
+    unlogged: dict[str, float] | None = None  # sums of the figures of steps whose average is still to be logged
 
 
 class CheckpointWriter:
@@ -59,10 +64,8 @@ class CheckpointWriter:
         self._folder = _folder(workdir, kind)
         self._config = config
         keep = config.train.keep_checkpoints if kind == "last" else 1
-        if jax.process_index() == 0:
-            # What a killed process or a full disk has left.
-            for unfinished in self._folder.glob("*.orbax-checkpoint-tmp*"):
-                shutil.rmtree(unfinished)
+        _ignore_late_callbacks()
+        self._remove_unfinished()  # what a killed process has left
         try:
             self._manager = ocp.CheckpointManager(
                 self._folder, item_names=_ITEMS, options=ocp.CheckpointManagerOptions(max_to_keep=keep)
@@ -72,6 +75,8 @@ class CheckpointWriter:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Starts to save; when this returns, the arrays have been copied and may be overwritten.
+
+        A checkpoint of the same step, which a run comes by again that fell back to an older one, is replaced.
 
         Args:
           checkpoint: its arrays lie whole on each of this process's devices.
@@ -87,13 +92,16 @@ class CheckpointWriter:
             "config": to_json(self._config),
             "position": checkpoint.position,
             "metrics": checkpoint.metrics,
+            "unlogged": checkpoint.unlogged,
             "checksums": {name: _checksum(tree) for name, tree in arrays.items()},
         }
         items = {name: ocp.args.StandardSave(_over_all_processes(tree)) for name, tree in arrays.items()}
         try:
-            self._manager.save(
-                checkpoint.step, args=ocp.args.Composite(info=ocp.args.JsonSave(info), **items), force=True
-            )
+            if checkpoint.step in self._manager.all_steps():
+                self._manager.wait_until_finished()
+                self._manager.delete(checkpoint.step)
+            args = ocp.args.Composite(info=ocp.args.JsonSave(info), **items)
+            self._manager.save(checkpoint.step, args=args, force=True)
         except Exception as error:
             raise self._failure(error) from error
 
@@ -110,15 +118,24 @@ class CheckpointWriter:
             raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> CheckpointError:
+        self._remove_unfinished()
         steps = _steps(self._folder)
         good = f"the newest good one is of step {steps[0]}" if steps else "there is no good one yet"
-        return CheckpointError(f"{self._folder}: a checkpoint could not be written ({_first_line(error)}); {good}")
+        return CheckpointError(
+            f"{self._folder}: a checkpoint could not be written ({_reason(error)}); {good}. "
+            "Mend this, then run the same command again"
+        )
+
+    def _remove_unfinished(self) -> None:
+        if jax.process_index() == 0:
+            for unfinished in self._folder.glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def write_config(workdir: Path, config: Config) -> None:
     """Writes `config.json` of a run directory, which is made if need be."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    write_atomically(workdir / _CONFIG, to_json(config) + "\n")
+    make_folder(workdir)
+    write_atomically(workdir / CONFIG_FILE, to_json(config) + "\n")
 
 
 def write_network(workdir: Path, config: Config, variables: Variables) -> None:
@@ -146,20 +163,29 @@ def write_network(workdir: Path, config: Config, variables: Variables) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def read_config(workdir: Path) -> Config | None:
-    """The configuration in a run directory; None where there is none.
+def last_config(workdir: Path) -> Config | None:
+    """The configuration of the run's newest good checkpoint; None where it has no checkpoint.
 
     Raises:
-      ConfigError: it is no configuration.
+      CheckpointError: there are checkpoints, but none is good, or the configuration is of another version of this
+        package.
     """
-    path = workdir / _CONFIG
-    return from_json(path.read_text()) if path.is_file() else None
+    folder = _folder(workdir, "last")
+    return _first_good(folder, lambda path: _config_of(path, _read_info(path))) if _steps(folder) else None
 
 
-def best_metrics(workdir: Path) -> dict[str, float] | None:
-    """The figures of the run's best checkpoint; None where it has none, or only damaged ones, which is said."""
+def best_evaluation(workdir: Path) -> tuple[Config, dict[str, float]] | None:
+    """The configuration and figures of the run's best checkpoint; None where it has none, or only damaged ones.
+
+    Damaged ones are said.
+    """
+
+    def read(path: Path) -> tuple[Config, dict[str, float]]:
+        info = _read_info(path)
+        return _config_of(path, info), info["metrics"]
+
     try:
-        return _first_good(_folder(workdir, "best"), _read_info)["metrics"]
+        return _first_good(_folder(workdir, "best"), read)
     except CheckpointError:
         return None
 
@@ -195,6 +221,7 @@ def restore_last(workdir: Path, variables: Variables, optimizer_state: Any) -> C
             optimizer_state=_read_arrays(path, "optimizer", optimizer_state, info["checksums"]["optimizer"]),
             position=info["position"],
             metrics=info["metrics"],
+            unlogged=info["unlogged"],
         )
 
     checkpoint = _first_good(folder, read)
@@ -215,7 +242,7 @@ def load_checkpoint(path: str | os.PathLike[str], *, kind: Kind = "last") -> tup
     """The configuration, variables (on the host) and step of a checkpoint.
 
     Args:
-      path: a run directory, or the folder of one checkpoint.
+      path: a run directory, the folder of one checkpoint, or one that `export.export_network` wrote.
       kind: of a run directory the newest checkpoint, or the best one.
 
     Raises:
@@ -225,16 +252,22 @@ def load_checkpoint(path: str | os.PathLike[str], *, kind: Kind = "last") -> tup
 
     def read(path: Path) -> tuple[Config, Variables, int]:
         info = _read_info(path)
-        config = from_json(info["config"])
+        config = _config_of(path, info)
         if not config.model.class_names:
             raise CheckpointError(
                 f"{path}: holds a backbone alone, which finds no objects; initialise a training from it"
             )
-        detector = build_detector(config)
-        shapes = jax.eval_shape(lambda key: initialise(detector, config, key), jax.random.key(0))
-        return config, _read_arrays(path, "variables", shapes, info["checksums"]["variables"]), int(path.name)
+        arrays = _read_arrays(path, "variables", _shapes(config), info["checksums"]["variables"])
+        return config, arrays, int(path.name)
 
-    return _read_place(path, kind, read)
+    place = _existing(path)
+    if (place / parameters_file.FILE_NAME).is_file():
+        exported_config = read_config(place)
+        if exported_config is None:
+            raise CheckpointError(f"{place}: has {parameters_file.FILE_NAME}, but no {CONFIG_FILE} beside it")
+        variables, step = parameters_file.read_parameters(place / parameters_file.FILE_NAME, _shapes(exported_config))
+        return exported_config, variables, step
+    return _read_place(place, kind, read)
 
 
 def load_variables(path: str | os.PathLike[str], *, kind: Kind = "last") -> tuple[Config, Variables]:
@@ -243,7 +276,7 @@ def load_variables(path: str | os.PathLike[str], *, kind: Kind = "last") -> tupl
     They may be a backbone's alone; the configuration then names no classes.
 
     Args:
-      path: a run directory, or the folder of one checkpoint.
+      path: as for `load_checkpoint`.
       kind: of a run directory the newest checkpoint, or the best one.
 
     Raises:
@@ -252,19 +285,64 @@ def load_variables(path: str | os.PathLike[str], *, kind: Kind = "last") -> tupl
 
     def read(path: Path) -> tuple[Config, Variables]:
         info = _read_info(path)
-        return from_json(info["config"]), _read_arrays(path, "variables", None, info["checksums"]["variables"])
+        return _config_of(path, info), _read_arrays(path, "variables", None, info["checksums"]["variables"])
 
-    return _read_place(path, kind, read)
+    place = _existing(path)
+    if (place / parameters_file.FILE_NAME).is_file():
+        return load_checkpoint(place)[:2]
+    return _read_place(place, kind, read)
 
 
-def run_directory(path: str | os.PathLike[str]) -> Path:
-    """The run directory of what `load_checkpoint` takes."""
+def checkpoint_config(path: str | os.PathLike[str], *, kind: Kind = "last") -> Config:
+    """The configuration alone of what `load_variables` reads, which raises the same."""
+    place = _existing(path)
+    exported = read_config(place) if (place / parameters_file.FILE_NAME).is_file() else None
+    return exported or _read_place(place, kind, lambda path: _config_of(path, _read_info(path)))
+
+
+def _existing(path: str | os.PathLike[str]) -> Path:
     place = Path(path).expanduser().absolute()
-    return place.parents[2] if _is_checkpoint(place) else place
+    if not place.is_dir():
+        raise CheckpointError(
+            f"{place}: there is no such folder; name the --workdir of a training, or a checkpoint in it"
+        )
+    return place
+
+
+def _read_place(place: Path, kind: Kind, read: Callable[[Path], Any]) -> Any:
+    """What `read` makes of a checkpoint's folder, or of the first good one of a run directory."""
+    if _is_checkpoint(place):
+        return _first_good(place.parent, read, steps=[int(place.name)])
+    folder = _folder(place, kind)
+    if not folder.is_dir():
+        raise CheckpointError(f"{place}: has no checkpoints; name the --workdir of a training, or a checkpoint of it")
+    if kind == "best" and not _steps(folder):
+        raise CheckpointError(f"{folder}: there is no checkpoint, for the run has not been evaluated while it trained")
+    return _first_good(folder, read)
+
+
+def _shapes(config: Config) -> Variables:
+    """The shapes of the variables of a configuration's network."""
+    detector = build_detector(config)
+    return jax.eval_shape(lambda key: initialise(detector, config, key), jax.random.key(0))
+
+
+def run_of(path: str | os.PathLike[str], *, kind: Kind = "last") -> tuple[Path, Kind] | None:
+    """The run directory of what `load_checkpoint` takes, and of which kind that is; None for a checkpoint in no run."""
+    place = Path(path).expanduser().absolute()
+    if not _is_checkpoint(place):
+        return place, kind
+    kinds = [kind for kind in _EVALUATIONS if place.parent == _folder(place.parents[2], kind)]
+    return (place.parents[2], kinds[0]) if kinds else None
+
+
+def evaluation_folder(workdir: Path, kind: Kind) -> Path:
+    """Where in a run directory the evaluation of its last or its best checkpoint is written."""
+    return workdir / _EVALUATIONS[kind]
 
 
 def _is_checkpoint(path: Path) -> bool:
-    return path.name.isdigit() and (path / "info").exists()
+    return path.name.isdecimal() and (path / "info").exists()
 
 
 def _folder(workdir: Path, kind: Kind) -> Path:
@@ -275,7 +353,7 @@ def _steps(folder: Path) -> list[int]:
     """The steps of the checkpoints in a folder, newest first."""
     if not folder.is_dir():
         return []
-    return sorted((int(path.name) for path in folder.iterdir() if path.name.isdigit()), reverse=True)
+    return sorted((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), reverse=True)
 
 
 class _Damaged(Exception):
@@ -299,21 +377,21 @@ def _first_good(folder: Path, read, steps: list[int] | None = None):
     raise CheckpointError(f"{folder}: no good checkpoint: {', '.join(map(str, steps))} cannot be read")
 
 
-def _read_place(path: str | os.PathLike[str], kind: Kind, read):
-    """What `read` gives for one checkpoint, or for the newest good one of a run."""
-    place = Path(path).expanduser().absolute()
-    if _is_checkpoint(place):
-        return _first_good(place.parent, read, steps=[int(place.name)])
-    return _first_good(_folder(place, kind), read)
-
-
 def _read_info(path: Path) -> dict[str, Any]:
     try:
         with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
             info = reader.restore(path / "info")
-        return {name: info[name] for name in ("config", "position", "metrics", "checksums")}
+        needed = {name: info[name] for name in ("config", "position", "metrics", "checksums")}
+        return needed | {"unlogged": info.get("unlogged")}  # which the first checkpoints of this format do not have
     except Exception as error:
-        raise _Damaged(_first_line(error)) from error
+        raise _Damaged(first_line(error)) from error
+
+
+def _config_of(path: Path, info: dict[str, Any]) -> Config:
+    try:
+        return from_json(info["config"])
+    except (ConfigError, TypeError) as error:
+        raise CheckpointError(f"{path}: its configuration cannot be used: {error}") from error
 
 
 def _read_arrays(path: Path, item: str, like: Any, checksum: int) -> Any:
@@ -328,7 +406,7 @@ def _read_arrays(path: Path, item: str, like: Any, checksum: int) -> Any:
             stored = reader.metadata(path / item).item_metadata.tree
             found = _names(stored)
         except Exception as error:
-            raise _Damaged(_first_line(error)) from error
+            raise _Damaged(first_line(error)) from error
         like = stored if like is None else like
         wanted = _names(like)
         for name in sorted(wanted.keys() | found.keys()):
@@ -338,12 +416,12 @@ def _read_arrays(path: Path, item: str, like: Any, checksum: int) -> Any:
                     f"{path}: does not fit the configuration: {item} {name} is {there or 'absent'} in the checkpoint "
                     f"and {here or 'absent'} in the network"
                 )
+        _ignore_late_callbacks()
         try:
-            with _without_late_callbacks():
-                # Restored as NumPy arrays: the devices that it was saved from may not be here.
-                arrays = reader.restore(path / item, jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like))
+            # Restored as NumPy arrays: the devices that it was saved from may not be here.
+            arrays = reader.restore(path / item, jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like))
         except Exception as error:
-            raise _Damaged(_first_line(error)) from error
+            raise _Damaged(first_line(error)) from error
     if _checksum(arrays) != checksum:
         raise _Damaged(f"the checksum of {item} is wrong")
     return arrays
@@ -357,21 +435,19 @@ def _checksum(tree: Any) -> int:
     return value
 
 
-@contextlib.contextmanager
-def _without_late_callbacks() -> Iterator[None]:
-    """Keeps the tracebacks off stderr that Orbax' other reads give when one of them fails and ends the event loop.
+def _ignore_late_callbacks() -> None:
+    """Keeps the tracebacks off stderr that Orbax' other reads or writes give when one of them fails.
 
-    They come late, so that after a failure the hook stays.
+    It ends the event loop that they are to report to. They come late, so that the hook stays.
     """
     usual = sys.unraisablehook
+    if getattr(usual, "func", None) is not _unraisable:
+        sys.unraisablehook = functools.partial(_unraisable, usual)
 
-    def hook(unraisable):
-        if str(unraisable.exc_value) != "Event loop is closed":
-            usual(unraisable)
 
-    sys.unraisablehook = hook
-    yield
-    sys.unraisablehook = usual
+def _unraisable(usual: Callable[[Any], Any], unraisable: Any) -> None:
+    if str(unraisable.exc_value) != "Event loop is closed":
+        usual(unraisable)
 
 
 def _names(tree: Any) -> dict[str, tuple[int, ...]]:
@@ -393,5 +469,9 @@ def _over_all_processes(tree: Any) -> Any:
     return jax.tree.map(whole, tree)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+def _reason(error: Exception) -> str:
+    """Why a write has failed, which TensorStore says at the end of what it was about."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text, of_system, _ = first_line(error).partition(" [os_error_code=")
+    return text.rpartition(": ")[2] if of_system else text

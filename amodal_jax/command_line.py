@@ -1,36 +1,83 @@
 """What every script shares: a failure the user can mend is one line on stderr and a non-zero exit."""
 
 import argparse
+import errno
 import logging
 import os
 import platform
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
-from amodal_jax.errors import AmodalJaxError
+from amodal_jax.errors import AmodalJaxError, ConfigError
+from amodal_jax.launcher import find_launch
+
+_ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room there, then run the same command again"),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "a folder is needed where a file is; name another place"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "change the permissions there, or name another place"),
+}
+
+
+# How JAX tells that a device's memory is full, for which it has no exception of its own.
+_EXHAUSTED = "RESOURCE_EXHAUSTED"
+
+
+class _Terminated(BaseException):
+    """SIGTERM, which ends a script as Ctrl-C does: what it has half done is taken away on the way out."""
 
 
 def run(main: Callable[[], int | None]) -> None:
     """Runs a script's `main` and exits with what it returns (None is 0).
 
-    An `AmodalJaxError` or an operating-system error (a full disk, a missing permission) is printed as one line
-    `error: ...` and exits with 1; an interrupt exits with 130. Anything else is a defect of the package, and keeps its
-    traceback.
+    An `AmodalJaxError`, an operating-system error (a full disk, a missing permission) or a lack of memory is printed as
+    one line `error: ...` and exits with 1; Ctrl-C exits with 130 and SIGTERM with 143. Anything else is a defect of the
+    package, and keeps its traceback.
     """
-    # TensorFlow, which scripts import in `main` and only to read data, announces itself on every start without these.
+    # What these libraries, which scripts import in `main`, say of themselves and of damaged files is not for the user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
+    usual = signal.signal(signal.SIGTERM, _terminate)
     try:
         status = main()
-    except (AmodalJaxError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(1)
+    except AmodalJaxError as error:
+        _fail(str(error), 1)
+    except OSError as error:
+        _fail(_describe(error), 1)
+    except MemoryError as error:
+        _fail(f"out of memory: {error}", 1)
+    except RuntimeError as error:
+        if _EXHAUSTED not in str(error):
+            raise
+        _fail(f"out of memory on the device ({str(error).splitlines()[0]}); take smaller batches or images", 1)
     except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        sys.exit(130)
+        _fail("interrupted", 130)
+    except _Terminated:
+        _fail("terminated", 143)
+    finally:
+        signal.signal(signal.SIGTERM, usual)
     sys.exit(status or 0)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise _Terminated
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _describe(error: OSError) -> str:
+    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    text = f"{' -> '.join(names)}: {error.strerror}" if names and error.strerror else str(error)
+    advice = _ADVICE.get(error.errno or 0)
+    return f"{text}; {advice}" if advice else text
 
 
 def add_process_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,11 +89,35 @@ def add_process_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def join_processes(arguments: argparse.Namespace) -> None:
-    """Joins the other processes, if the command line names any. Comes before anything that uses a device."""
+    """Joins the other processes, if the command line names any. Comes before anything that uses a device.
+
+    A process takes all devices of its machine, or one of them where srun or mpirun has started several processes there.
+
+    Raises:
+      ConfigError: the arguments do not say which processes there are, or these cannot be joined.
+    """
     import jax
 
-    if arguments.distributed or arguments.coordinator:
-        jax.distributed.initialize(arguments.coordinator, arguments.processes, arguments.process)
+    named = (arguments.coordinator, arguments.processes, arguments.process)
+    if any(value is not None for value in named) and None in named:
+        raise ConfigError("--coordinator HOST:PORT, --processes N and --process I go together")
+    launch = find_launch(os.environ)
+    if not arguments.distributed and arguments.coordinator is None:
+        if launch and launch.tasks > 1:
+            raise ConfigError(
+                f"{launch.command} has started {launch.tasks} processes, and each would work as if it were alone: "
+                f"add --distributed to make them one, or have {launch.command} start one (-n 1)"
+            )
+        return
+    # JAX takes one device a process wherever it recognises the launcher; an empty list keeps it from that.
+    has_all_devices = launch is not None and (launch.tasks_on_node == 1 or launch.gpus_are_bound)
+    try:
+        jax.distributed.initialize(*named, local_device_ids=[] if has_all_devices else None)
+    except (ValueError, IndexError, RuntimeError) as error:
+        raise ConfigError(
+            f"the processes cannot be joined ({error}): outside SLURM and Open MPI name them with --coordinator "
+            "HOST:PORT, --processes N and --process I"
+        ) from error
 
 
 def keep_compilations() -> None:

@@ -10,10 +10,12 @@ import difflib
 import json
 import math
 import typing
+from pathlib import Path
 from typing import Any, Literal
 
 from amodal_jax.errors import ConfigError
 
+CONFIG_FILE = "config.json"  # in a run directory
 KINS_CLASS_NAMES = ("cyclist", "pedestrian", "car", "tram", "truck", "van", "misc")
 
 
@@ -209,6 +211,15 @@ class ModelConfig:
             _require(
                 self.heads.amodal_mask or self.heads.inmodal_mask, "model.mlc.enabled", "needs a mask branch to feed"
             )
+            # Before its first convolution the mask feature has the pyramid's channels.
+            _require(
+                self.mlc.join_mask == "concatenate"
+                or self.mlc.mask_layer > 0
+                or self.fpn_channels == self.heads.channels,
+                "model.mlc.join_mask",
+                f'= "add" with mask_layer = 0 adds features of model.heads.channels = {self.heads.channels} to ones of '
+                f"model.fpn_channels = {self.fpn_channels}: make the two equal, or concatenate",
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,7 +231,7 @@ class DataConfig:
     test_split: str = "test"
     canvas_height: int = 376  # images travel to the device at native resolution on a canvas of this size
     canvas_width: int = 1242
-    max_instances: int = 100  # ground-truth slots an image; an image with more is an error that names it
+    max_instances: int = 100  # slots an image for instances and crowds; an image with more is an error that names it
     flip: bool = True  # horizontal, with probability one half
 
     def __post_init__(self):
@@ -268,7 +279,7 @@ class EvaluationConfig:
     batch_size: int = 8  # images a step, of all devices together
     score_threshold: float = 0.05
     nms_threshold: float = 0.5
-    max_detections: int = 100  # an image
+    max_detections: int = 100  # an image, of all classes; an evaluation says in how many images this may cut some off
     mask_threshold: float = 0.5
 
     def __post_init__(self):
@@ -305,6 +316,21 @@ def from_json(text: str) -> Config:
     except json.JSONDecodeError as error:
         raise ConfigError(f"the configuration is not JSON: {error}") from error
     return _parse(Config, values, "")
+
+
+def read_config(run_dir: Path) -> Config | None:
+    """The configuration in `config.json` of a run directory; None where there is none.
+
+    Raises:
+      ConfigError: the file cannot be read as one; names it.
+    """
+    path = run_dir / CONFIG_FILE
+    if not path.is_file():
+        return None
+    try:
+        return from_json(path.read_text(encoding="utf-8"))
+    except (ConfigError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def override(config: Config, arguments: list[str]) -> Config:
@@ -411,6 +437,8 @@ def _parse(kind: Any, value: Any, path: str) -> Any:
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ConfigError(f"{path} must be {kind.__name__}, not {value!r}")
+    if kind is int and abs(value) >= 2**31:  # devices have no 64-bit integers
+        raise ConfigError(f"{path} must be under {2**31}, not {value!r}")
     if kind is float and not math.isfinite(value):
         raise ConfigError(f"{path} must be finite, not {value!r}")
     return value

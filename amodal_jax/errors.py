@@ -27,3 +27,8 @@ class WeightsError(AmodalJaxError):
 
 class TrainingError(AmodalJaxError):
     """A training run that cannot go on, such as one whose loss is no longer finite; names the step."""
+
+
+def first_line(error: Exception) -> str:
+    """What a library's error says, without the pages that some of them add; its type where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

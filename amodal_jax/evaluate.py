@@ -1,13 +1,14 @@
-"""From a network and a built dataset to the paper's figures and COCO result files.
+"""From a network, or result files of any tool, and a built dataset to the paper's figures; COCO result files.
 
 Shape shorthand: B images of this process's batch, D detection slots, M mask cells a side.
 """
 
+import dataclasses
 import functools
+import itertools
 import json
-import os
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -19,24 +20,31 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
-from amodal_jax.atomic_file import write_atomically
+from amodal_jax.atomic_file import make_folder, write_atomically
 from amodal_jax.build import Variables
+from amodal_jax.canvas import check_input_canvas
 from amodal_jax.config import Config
+from amodal_jax.cores import usable_cores
 from amodal_jax.errors import ConfigError, DataError
 from amodal_jax.mask_output import encode_masks
 from amodal_jax.metrics import (
     AnnotatedImages,
     AnnotatedInstance,
     Result,
-    category_ids,
     evaluate_results,
     format_table,
 )
 from amodal_jax.models.detector import Detector
+from amodal_jax.results_files import read_results
 from amodal_jax.structures import Batch, Detections
 
 Results = dict[str, list[Result]]
 """By kind: "det", and "amodal" and "inmodal" where the network has the branch."""
+
+
+class EvaluationStopped(Exception):
+    """An evaluation was stopped on request, and has no result."""
+
 
 _MOST_ENCODING = 256  # images whose masks wait for the threads: about 160 MB
 
@@ -47,6 +55,9 @@ def evaluate_detector(
     config: Config,
     output_dir: Path | None,
     *,
+    truth: AnnotatedImages | None = None,
+    checkpoint: dict[str, Any] | None = None,
+    stop_requested: Callable[[], bool] = lambda: False,
     progress: bool = True,
 ) -> dict[str, float]:
     """Runs the network over the test split and scores what it finds.
@@ -60,19 +71,27 @@ def evaluate_detector(
       config: its `data` and `evaluation` sections are read, and of the model the class names and the occlusion
         threshold.
       output_dir: where `metrics.json` and the result files go (see `write_results`); None: nowhere.
+      truth: what `read_truth` gives, where it has been read already.
+      checkpoint: what `metrics.json` is to say of where the variables come from.
+      stop_requested: asked before each batch whether this process is to end.
       progress: show a progress bar, and the table of figures at the end.
 
     Returns:
       The figures of `metrics.evaluate_results`.
 
     Raises:
-      DataError: the dataset is missing, damaged or empty.
+      DataError: the dataset is missing, damaged or empty, or an image does not fit the network's input canvas.
       ConfigError: the dataset has other classes than the network.
+      EvaluationStopped: a stop was requested, of any process. Every process raises it.
     """
     # TensorFlow is imported only where a dataset is read: training may do without it.
     from amodal_jax.input_pipeline import evaluation_batches
 
-    truth = read_truth(config)
+    truth = read_truth(config) if truth is None else truth
+    check_input_canvas(truth.image_sizes.items(), config.model.input)
+    first = jax.process_index() == 0
+    if first and output_dir is not None:
+        make_folder(output_dir)
     process_count, local_devices = jax.process_count(), jax.local_devices()
     per_device = -(-config.evaluation.batch_size // (len(local_devices) * process_count))
     batches = evaluation_batches(
@@ -81,7 +100,6 @@ def evaluate_detector(
         process_index=jax.process_index(),
         process_count=process_count,
     )
-    first = jax.process_index() == 0
     with tqdm(
         total=len(truth.image_sizes),
         desc="evaluate",
@@ -94,9 +112,12 @@ def evaluate_detector(
             detector,
             variables,
             config,
-            batches,
+            itertools.takewhile(lambda _: not stop_requested(), batches),
+            tuple(truth.categories),
             lambda images: bar.update(min(images * process_count, bar.total - bar.n)),
         )
+    if multihost_utils.process_allgather(np.int32(stop_requested())).any():
+        raise EvaluationStopped
     results, image_ids = _gather(results, image_ids)
     if sorted(image_ids) != sorted(truth.image_sizes):
         raise DataError(
@@ -105,32 +126,91 @@ def evaluate_detector(
         )
     metrics = evaluate_results(truth, results, config.model.occlusion.threshold)
     if first and output_dir is not None:
-        write_results(output_dir, results, metrics)
+        measured = {
+            "checkpoint": checkpoint,
+            "dataset": _dataset(config),
+            "evaluation": dataclasses.asdict(config.evaluation),
+        }
+        write_results(output_dir, results, metrics, measured)
     if first and progress:
+        print(format_table(metrics), flush=True)
+        full = images_without_room(results, config.evaluation.max_detections)
+        if full:
+            print(
+                f"note: {full} of {len(image_ids)} images have all {config.evaluation.max_detections} detections that "
+                "evaluation.max_detections allows; COCOeval would count up to 100 of each class",
+                file=sys.stderr,
+            )
+    return metrics
+
+
+def evaluate_files(
+    files: dict[str, Path], config: Config, output_dir: Path | None, *, progress: bool = True
+) -> dict[str, float]:
+    """Scores result files of any tool as `evaluate_detector` scores what a network finds.
+
+    Args:
+      files: by kind, as `results_files.read_results` takes them.
+      config: its `data` section is read, and of the model the occlusion threshold and the class names, which may be
+        empty.
+      output_dir: where `metrics.json` goes, with what the figures are of before them; None: nowhere.
+      progress: show progress bars, and the table of figures at the end.
+
+    Returns:
+      The figures of `metrics.evaluate_results`.
+
+    Raises:
+      DataError: the dataset is missing, damaged or empty, or a result cannot be scored.
+      ConfigError: the dataset has other classes than `config` names.
+    """
+    truth = read_truth(config)
+    results = read_results(files, truth, progress=progress)
+    if output_dir is not None:
+        make_folder(output_dir)
+    metrics = evaluate_results(truth, results, config.model.occlusion.threshold)
+    if output_dir is not None:
+        measured = {
+            "results": {kind: str(path.absolute()) for kind, path in files.items()},
+            "dataset": _dataset(config),
+            "occlusion_threshold": config.model.occlusion.threshold,
+        }
+        _write_metrics(output_dir, metrics, measured)
+    if progress:
         print(format_table(metrics), flush=True)
     return metrics
 
 
+def check_dataset(config: Config) -> None:
+    """Finds out at little cost whether `evaluate_detector` can begin.
+
+    Raises:
+      DataError: the dataset is missing or empty, or known to hold what a batch has no room for.
+      ConfigError: the dataset has other classes than the network.
+    """
+    from amodal_jax.input_pipeline import check_split
+
+    _categories(config)
+    check_split(config, config.data.test_split)
+
+
 def read_truth(config: Config) -> AnnotatedImages:
-    """The ground truth of the test split, with the category ids of `metrics.category_ids`.
+    """The ground truth of the test split, with the category ids of the files that the dataset was built from.
+
+    Args:
+      config: its `data` section is read, and the model's class names; without any, the dataset's are taken.
 
     Raises:
       DataError: the dataset is missing, damaged or empty.
       ConfigError: the dataset has other classes than the network.
     """
-    from amodal_jax.input_pipeline import dataset_class_names, evaluation_records
+    from amodal_jax.input_pipeline import evaluation_records
 
-    class_names = config.model.class_names
-    found = dataset_class_names(config)
-    if found != class_names:
-        raise ConfigError(
-            f"the network has the classes {', '.join(class_names)}, but the dataset at {config.data.directory} has "
-            f"{', '.join(found)}; name another dataset in data.directory"
-        )
-    ids = category_ids(class_names)
+    categories = _categories(config)
+    ids = tuple(categories)
     image_sizes: dict[int, tuple[int, int]] = {}
+    file_names: dict[int, str] = {}
     instances = []
-    for record in evaluation_records(config):
+    for record in evaluation_records(config, with_pixels=False):
         image_id = int(record["image/id"])
         size = (int(record["image/height"]), int(record["image/width"]))
         if image_id in image_sizes:
@@ -138,6 +218,7 @@ def read_truth(config: Config) -> AnnotatedImages:
                 f"{config.data.directory}, split {config.data.test_split}: two images have the id {image_id}"
             )
         image_sizes[image_id] = size
+        file_names[image_id] = record["image/filename"].decode()
         objects = record["objects"]
         for index, label in enumerate(objects["label"]):
             x1, y1, x2, y2 = map(float, objects["amodal_bbox"][index])
@@ -152,7 +233,21 @@ def read_truth(config: Config) -> AnnotatedImages:
                     is_crowd=bool(objects["is_crowd"][index]),
                 )
             )
-    return AnnotatedImages(image_sizes, dict(zip(ids, class_names, strict=True)), instances)
+    return AnnotatedImages(image_sizes, categories, instances, file_names)
+
+
+def _categories(config: Config) -> dict[int, str]:
+    """The dataset's classes by category id, which have to be the network's, if that has any."""
+    from amodal_jax.input_pipeline import dataset_categories
+
+    class_names = config.model.class_names
+    categories = dataset_categories(config)
+    if class_names and tuple(categories.values()) != class_names:
+        raise ConfigError(
+            f"the network has the classes {', '.join(class_names)}, but the dataset at {config.data.directory} has "
+            f"{', '.join(categories.values())}; name another dataset in data.directory"
+        )
+    return categories
 
 
 def detect_all(
@@ -160,6 +255,7 @@ def detect_all(
     variables: Variables,
     config: Config,
     batches: Iterable[Batch],
+    ids: tuple[int, ...],
     count_images: Callable[[int], Any] = lambda images: None,
 ) -> tuple[Results, list[int]]:
     """What the network finds in batches of images, each split over this process's devices.
@@ -169,9 +265,10 @@ def detect_all(
     Args:
       detector: the network.
       variables: its parameters.
-      config: the class names and `evaluation.mask_threshold` are read.
+      config: `evaluation.mask_threshold` is read.
       batches: their size is a multiple of the number of this process's devices; images that are not `valid` are
         skipped.
+      ids: the category id of each label.
       count_images: called with the number of images of each batch when it is done.
 
     Returns:
@@ -180,7 +277,6 @@ def detect_all(
     devices = tuple(jax.local_devices())
     variables = jax.device_put(variables, NamedSharding(Mesh(np.array(devices), "batch"), PartitionSpec()))
     detect = _parallel_detect(detector, devices)
-    ids = category_ids(config.model.class_names)
     results: Results = {"det": []}
     if detector.amodal_mask_head is not None:
         results["amodal"] = []
@@ -207,7 +303,7 @@ def detect_all(
         for kind, found in one_image.items():
             results[kind] += found
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, usable_cores())) as pool:
         for batch in batches:
             images, sizes = (x.reshape(len(devices), -1, *x.shape[1:]) for x in (batch.images, batch.sizes))
             pending.append((batch, detect(variables, images, sizes)))
@@ -254,22 +350,40 @@ def image_results(
     return results
 
 
-def write_results(output_dir: Path, results: Results, metrics: dict[str, float]) -> None:
+def images_without_room(results: Results, max_detections: int) -> int:
+    """The number of images with as many detections as there may be, so that more may have been cut off."""
+    return sum(count >= max_detections for count in Counter(one["image_id"] for one in results["det"]).values())
+
+
+def write_results(
+    output_dir: Path, results: Results, metrics: dict[str, float], measured: dict[str, Any] | None = None
+) -> None:
     """Writes `metrics.json`, and `detections_amodal.json` and `detections_inmodal.json` in COCO's results format.
 
-    Each entry has `image_id`, `category_id` (see `metrics.category_ids`), `bbox` (xywh, amodal), `score`,
+    The figures come after what they are of (`measured`): the checkpoint, the dataset and the evaluation's settings.
+
+    Each entry has `image_id`, `category_id` (of the annotation file), `bbox` (xywh, amodal), `score`,
     `segmentation` and, with an occlusion branch, `occluded`. A network without any mask branch gets
     `detections.json` with its boxes. No file is ever there in part, and `metrics.json` comes last.
 
     Stock COCOeval takes a detection's area from `bbox` where it is there: for the mask figures of small, medium and
     large objects as `metrics.json` has them, leave `bbox` out on loading.
     """
-    output_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(output_dir)
     files = {"det": "detections.json"} if set(results) == {"det"} else {}
     files |= {kind: f"detections_{kind}.json" for kind in results if kind != "det"}
     for kind, name in files.items():
         write_atomically(output_dir / name, json.dumps(results[kind]))
-    write_atomically(output_dir / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    _write_metrics(output_dir, metrics, measured or {})
+
+
+def _write_metrics(output_dir: Path, metrics: dict[str, float], measured: dict[str, Any]) -> None:
+    write_atomically(output_dir / "metrics.json", json.dumps(measured | metrics, indent=2) + "\n")
+
+
+def _dataset(config: Config) -> dict[str, str]:
+    """What figures say of the dataset that they are of."""
+    return {"directory": config.data.directory, "split": config.data.test_split}
 
 
 @functools.lru_cache(maxsize=2)  # so that evaluations during training compile once

@@ -11,10 +11,10 @@ the records' headers when a split is opened, which takes a few milliseconds for 
 """
 
 import functools
+import json
 import os
 import struct
-import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +24,46 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from amodal_jax.config import Config
-from amodal_jax.errors import DataError
+from amodal_jax.crop_shape import PACKED_CROP_SHAPE
+from amodal_jax.errors import DataError, first_line
 from amodal_jax.structures import Batch, GroundTruth
 
 tf.config.set_visible_devices([], "GPU")  # they are JAX's
 absl.logging.set_verbosity(absl.logging.ERROR)  # TFDS warns of a deprecated attribute that only itself uses
 
-_CROP_SHAPE = (112, 14)
+_REPORT_FILE = "annotation_report.json"  # of our builder
 # TFRecord's framing of a record: its length and a checksum of it before, a checksum of its bytes after.
 _LENGTH = struct.Struct("<Q")
 _HEADER_BYTES = 12
 _FOOTER_BYTES = 4
 # The second where TensorFlow fails to make a message of the bytes it could not parse.
 _TF_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
+_BUILD_AGAIN = "build it again with scripts/build_dataset.py and --overwrite"
+# What only a dataset of this kind has.
+_FEATURES = {"image", "image/id", "image/filename", "image/height", "image/width", "objects"}
 _SKIP_IMAGE = {"image": tfds.decode.SkipDecoding()}
+_PIXELS = ("image", "amodal_crop", "inmodal_crop")  # nearly all of a record's bytes
 # The byte with the bits of its index in reverse order: a packed row is mirrored by this and a reversal of its bytes.
 _MIRRORED_BYTES = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, ::-1], axis=1)[:, 0]
 
 
-def dataset_class_names(config: Config) -> tuple[str, ...]:
-    """The class names of the dataset at `config.data.directory`, in the order of its labels."""
-    return tuple(_builder(config).info.features["objects"]["label"].names)
+def dataset_categories(config: Config) -> dict[int, str]:
+    """The classes of the dataset at `config.data.directory` in the order of its labels, names by category id.
+
+    The ids are those of the annotation files that the dataset was built from.
+
+    Raises:
+      DataError: there is no such dataset, or it does not say its category ids.
+    """
+    builder = _builder(config)
+    names = builder.info.features["objects"]["label"].names
+    ids = (builder.info.metadata or {}).get("category_ids", ())
+    if len(ids) != len(names):
+        raise DataError(
+            f"{builder.data_path}: does not say the category ids of its annotation files, as it was built before they "
+            f"were kept; {_BUILD_AGAIN}"
+        )
+    return dict(zip(ids, names, strict=True))
 
 
 def split_size(config: Config, split: str) -> int:
@@ -54,6 +73,16 @@ def split_size(config: Config, split: str) -> int:
       DataError: there is no such dataset or split, or the split is empty.
     """
     return len(_Records(_builder(config), split))
+
+
+def check_split(config: Config, split: str) -> None:
+    """Opens a split of the dataset at `config.data.directory` as for batches of it, and closes it again.
+
+    Raises:
+      DataError: there is no such dataset or split, the split is empty, or it is known to hold what a batch has no room
+        for: a larger image than the canvas, or more objects in one than there are slots.
+    """
+    _open(config, split)
 
 
 def training_batches(
@@ -68,7 +97,7 @@ def training_batches(
       process_count: the number of parts.
 
     Raises:
-      DataError: the dataset or the split is missing, damaged or empty.
+      DataError: the dataset or the split is missing, damaged or empty, or see `check_split`.
     """
     return TrainingBatches(config, batch_size, process_index, process_count)
 
@@ -81,7 +110,7 @@ def evaluation_batches(
     Every process gets the same number of batches. What fills them up at the end has `valid` false (and repeats the last
     image). Arguments and errors are those of `training_batches`.
     """
-    records = _Records(_builder(config), config.data.test_split)
+    records = _open(config, config.data.test_split)
     size = len(records)
     global_size = batch_size * process_count
     batch_count = -(-size // global_size)
@@ -93,8 +122,15 @@ def evaluation_batches(
     return _batches(records, config, positions, example, batch_size, flip_seed=None)
 
 
-def evaluation_records(config: Config) -> Iterator[dict[str, Any]]:
+def evaluation_records(
+    config: Config, indices: Sequence[int] | None = None, *, with_pixels: bool = True
+) -> Iterator[dict[str, Any]]:
     """The test split's records in full fidelity, in the order of `evaluation_batches`, images left undecoded.
+
+    Args:
+      config: its `data` section is read.
+      indices: which records, by their place in that order; None: all. No other is read.
+      with_pixels: False leaves out `image` and the crops, which are nearly all of the bytes.
 
     Yields:
       Dictionaries of NumPy values with the features' names: `image` (the file's bytes), `image/id`, `image/filename`
@@ -106,7 +142,12 @@ def evaluation_records(config: Config) -> Iterator[dict[str, Any]]:
       DataError: as `training_batches`.
     """
     records = _Records(_builder(config), config.data.test_split)
-    for record in records.undecoded():
+    features = records.features
+    if not with_pixels:
+        wanted: dict[str, Any] = {name: name not in _PIXELS for name in features}
+        wanted["objects"] = {name: name not in _PIXELS for name in features["objects"].feature}
+        features = tfds.decode.PartialDecoding(wanted).extract_features(features)
+    for record in records.undecoded(range(len(records)) if indices is None else indices, features):
         scale = np.array([record["image/width"], record["image/height"]] * 2, np.float32)
         objects = record["objects"]
         boxes = {name: objects[name][:, [1, 0, 3, 2]] * scale for name in ("amodal_bbox", "inmodal_bbox")}
@@ -125,7 +166,7 @@ class TrainingBatches:
         self._batch_size = batch_size
         self._process_index = process_index
         self._process_count = process_count
-        self._records = _Records(_builder(config), config.data.train_split)
+        self._records = _open(config, config.data.train_split)
         self._consumed = 0
         self._batches: Iterator[Batch] | None = None
 
@@ -200,19 +241,18 @@ def _batches(records, config, positions, example, batch_size, flip_seed) -> Iter
     """
     data = config.data
 
-    def read(position):
+    def place(position):
         index, valid = example(position)
-        return np.int64(index), records.read(int(index)), np.bool_(valid)
+        return np.int64(index), np.bool_(valid)
 
     def parse(position):
-        index, serialized, valid = tf.numpy_function(read, [position], (tf.int64, tf.string, tf.bool), stateful=False)
+        index, valid = tf.numpy_function(place, [position], (tf.int64, tf.bool), stateful=False)
         index.set_shape([])
-        serialized.set_shape([])
         valid.set_shape([])
         flip = tf.constant(False)
         if flip_seed is not None:
             flip = tf.random.stateless_uniform([], seed=tf.stack([tf.cast(flip_seed, tf.int64), position])) < 0.5
-        return _parse(records.features, serialized, flip, data) | {"index": index, "valid": valid}
+        return _parse(records.features, records.read(index), flip, data) | {"valid": valid}
 
     dataset = positions.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     dataset = dataset.batch(batch_size, drop_remainder=True).prefetch(2)
@@ -239,7 +279,8 @@ def _batches(records, config, positions, example, batch_size, flip_seed) -> Iter
                 occlusion_ratio=fields["occlusion_ratio"],
                 amodal_crops=fields["amodal_crops"],
                 inmodal_crops=fields["inmodal_crops"],
-                valid=np.arange(data.max_instances) < fields["count"][:, None],
+                valid=(np.arange(data.max_instances) < fields["count"][:, None]) & ~fields["crowd"],
+                crowd=fields["crowd"],
             ),
         )
 
@@ -251,8 +292,6 @@ def _parse(features, serialized, flip, data) -> dict[str, tf.Tensor]:
     image.set_shape([None, None, 3])
     height, width = tf.shape(image)[0], tf.shape(image)[1]
     objects = record["objects"]
-    # Crowds are regions of many objects: neither truth to learn nor background, and never in KINS itself.
-    objects = {name: tf.boolean_mask(value, ~objects["is_crowd"]) for name, value in objects.items()}
     y1, x1, y2, x2 = tf.unstack(objects["amodal_bbox"], axis=1)
     scale_x, scale_y = tf.cast(width, tf.float32), tf.cast(height, tf.float32)
     x1, x2, y1, y2 = x1 * scale_x, x2 * scale_x, y1 * scale_y, y2 * scale_y
@@ -281,13 +320,14 @@ def _parse(features, serialized, flip, data) -> dict[str, tf.Tensor]:
 
     return {
         "image": image,
-        "image_id": tf.cast(record["image/id"], tf.int32),
+        "image_id": record["image/id"],
         "size": tf.stack([height, width]),
         "boxes": slots(tf.stack([x1, y1, x2, y2], axis=1), 4),
         "labels": slots(tf.cast(objects["label"], tf.int32)),
         "occlusion_ratio": slots(objects["occlusion_ratio"]),
-        "amodal_crops": slots(crops["amodal_crop"], *_CROP_SHAPE),
-        "inmodal_crops": slots(crops["inmodal_crop"], *_CROP_SHAPE),
+        "amodal_crops": slots(crops["amodal_crop"], *PACKED_CROP_SHAPE),
+        "inmodal_crops": slots(crops["inmodal_crop"], *PACKED_CROP_SHAPE),
+        "crowd": slots(objects["is_crowd"]),
         "count": tf.shape(objects["label"])[0],
     }
 
@@ -307,6 +347,33 @@ def _check(fields: dict[str, np.ndarray], records: "_Records", data) -> None:
             )
 
 
+def _open(config: Config, split: str) -> "_Records":
+    """The records of a split for batches, where its largest image and number of objects are known to fit in one.
+
+    Datasets of older builders do not say them, and none does for a part of a split: `_check` refuses what comes by.
+    """
+    builder, data = _builder(config), config.data
+    records = _Records(builder, split)
+    report = Path(builder.data_path) / _REPORT_FILE
+    try:
+        splits = json.loads(report.read_text(encoding="utf-8"))["splits"] if report.is_file() else {}
+        largest = splits.get(split, {}).get("largest", {"height": 0, "width": 0, "objects": 0})
+        height, width, objects = (int(largest[name]) for name in ("height", "width", "objects"))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DataError(f"{report}: is damaged ({first_line(error)}); build the dataset again") from error
+    if height > data.canvas_height or width > data.canvas_width:
+        raise DataError(
+            f"{records}: the images reach {height} pixels in height and {width} in width, more than the canvas of "
+            f"{data.canvas_height} x {data.canvas_width}; raise data.canvas_height and data.canvas_width"
+        )
+    if objects > data.max_instances:
+        raise DataError(
+            f"{records}: an image has {objects} objects, more than the {data.max_instances} slots; "
+            "raise data.max_instances"
+        )
+    return records
+
+
 def _builder(config: Config) -> tfds.core.DatasetBuilder:
     """Opens the newest version of the built dataset at `config.data.directory`."""
     directory = Path(config.data.directory).expanduser()
@@ -315,99 +382,127 @@ def _builder(config: Config) -> tfds.core.DatasetBuilder:
             f"{directory}: no such dataset; build it with scripts/build_dataset.py, or name it in data.directory"
         )
     if not (directory / "dataset_info.json").is_file():
-        versions = [path for path in directory.glob("*.*.*") if (path / "dataset_info.json").is_file()]
+        versions = [
+            path
+            for path in directory.iterdir()
+            if tfds.core.Version.is_valid(path.name) and (path / "dataset_info.json").is_file()
+        ]
         if not versions:
             raise DataError(
-                f"{directory}: holds no built dataset (no dataset_info.json in it or in a version's folder)"
+                f"{directory}: holds no built dataset (no dataset_info.json in it or in a version's folder); "
+                "name the folder that scripts/build_dataset.py said it built"
             )
         directory = max(versions, key=lambda path: tfds.core.Version(path.name))
-    return tfds.builder_from_directory(directory)
+    try:
+        builder = tfds.builder_from_directory(directory)
+    except Exception as error:  # of as many kinds as there are files in which something can be wrong
+        raise DataError(f"{directory}: is no whole dataset ({first_line(error)}); {_BUILD_AGAIN}") from error
+    missing = sorted(_FEATURES - set(builder.info.features or ()))
+    if missing or builder.info.file_format != tfds.core.FileFormat.TFRECORD:
+        lacks = f"its records have no {', '.join(missing)}" if missing else "its records are in no TFRecord files"
+        raise DataError(f"{directory}: is a dataset of another kind ({lacks}); build it with scripts/build_dataset.py")
+    return builder
 
 
 class _Records:
-    """The serialized records of a split, by their number; safe to read from several threads."""
+    """The serialized records of a split, by their number."""
 
     def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
         self.features = builder.info.features
         self._name = f"{builder.data_path}, split {split}"
-        self._files: dict[str, int] = {}
-        # Not at exit, when a thread may still be reading and the system closes them anyway.
-        weakref.finalize(self, _close, self._files).atexit = False
-        self._places: list[tuple[int, int, int]] = []  # of each record: its file, where its bytes begin, their number
         try:
             instructions = builder.info.splits[split].file_instructions
         except (KeyError, ValueError) as error:
             known = ", ".join(builder.info.splits) or "none"
             raise DataError(f"{self._name}: no such split; there are: {known}") from error
-        for instruction in instructions:
+        files: list[str] = []
+        places: list[tuple[int, int]] = []  # of each record: its file's number, and where in the file it begins
+        for number, instruction in enumerate(instructions):
             path = str(instruction.filename)
             try:
-                self._files[path] = os.open(path, os.O_RDONLY)
+                starts = _scan(path)
             except OSError as error:
-                raise DataError(f"{path}: cannot be read ({error.strerror}); build the dataset again") from error
-            places = _scan(path)
-            if len(places) < instruction.examples_in_shard:
+                raise DataError(f"{path}: cannot be read ({error.strerror}); {_BUILD_AGAIN}") from error
+            if len(starts) < instruction.examples_in_shard:
                 raise DataError(
-                    f"{path}: is cut off after {len(places)} of {instruction.examples_in_shard} records; "
-                    "copy or build the dataset again"
+                    f"{path}: is cut off after {len(starts)} of {instruction.examples_in_shard} records; "
+                    f"copy it again, or {_BUILD_AGAIN}"
                 )
-            self._places += [(self._files[path], *place) for place in places[instruction.skip :][: instruction.take]]
-        if not self._places:
+            files.append(path)
+            places += [(number, start) for start in starts[instruction.skip :][: instruction.take]]
+        if not places:
             raise DataError(f"{self._name}: the split is empty")
+        self._count = len(places)
+        self._files = tf.constant(files)
+        self._places = tf.constant(places, tf.int64)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return self._count
 
     def __str__(self) -> str:
         return self._name
 
-    def read(self, index: int | np.integer) -> bytes:
-        """The serialized record with this number."""
-        file, begin, length = self._places[index]
-        return os.pread(file, length, begin)
+    def read(self, index: tf.Tensor) -> tf.Tensor:
+        """The serialized record with this number, within a function of tf.data; its checksums are verified."""
+        place = self._places[index]
+        # `tf.data.TFRecordDataset`, whose own signature lacks the place to begin at.
+        records = tf.raw_ops.TFRecordDatasetV2(
+            filenames=self._files[place[0], None],
+            compression_type="",
+            buffer_size=tf.constant(0, tf.int64),
+            byte_offsets=place[1, None],
+        )
+        return tf.data.experimental.from_variant(records, tf.TensorSpec([], tf.string)).take(1).get_single_element()
 
-    def undecoded(self) -> Iterator[dict[str, Any]]:
-        """Every record in order, as nested dictionaries of NumPy values; images are the files' bytes."""
+    def undecoded(
+        self, indices: Sequence[int], features: tfds.features.FeatureConnector | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """The records with these numbers as nested dictionaries of NumPy values; an image is its file's bytes.
 
-        def parse(index):
-            serialized = tf.ensure_shape(tf.numpy_function(self.read, [index], tf.string, stateful=False), [])
-            return self.features.deserialize_example(serialized, decoders=_SKIP_IMAGE)
+        Args:
+          indices: of the records.
+          features: the part of the records' features to parse; None: all.
 
-        dataset = tf.data.Dataset.range(len(self)).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
-        return dataset.as_numpy_iterator()
+        Raises:
+          DataError: a record is damaged; names its number.
+        """
+        features = features or self.features
+        decoders = {name: decoder for name, decoder in _SKIP_IMAGE.items() if name in features}
+        dataset = tf.data.Dataset.from_tensor_slices(np.array(indices, np.int64)).map(
+            lambda index: features.deserialize_example(self.read(index), decoders=decoders),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        records = dataset.as_numpy_iterator()
+        for index in indices:
+            try:
+                record = next(records)
+            except _TF_ERRORS as error:
+                raise DataError(f"{self}: record {index} cannot be decoded; {_BUILD_AGAIN}") from error
+            yield record
 
     def explain(self, error: Exception) -> DataError:
-        """Finds the first record that cannot be decoded, which tf.data's errors do not name."""
-        name = f"{self}: record 0"
+        """Finds the first record or image that cannot be decoded, which tf.data's errors do not name."""
         try:
-            for index, record in enumerate(self.undecoded(), start=1):
+            for record in self.undecoded(range(len(self))):
                 name = f"{self}: image {record['image/id']} ({record['image/filename'].decode()})"
                 tf.io.decode_image(record["image"], channels=3, expand_animations=False)
-                name = f"{self}: record {index}"
-        except _TF_ERRORS as cause:
-            return DataError(f"{name} cannot be decoded; build the dataset again ({_first_line(cause)})")
-        return DataError(f"{self}: {_first_line(error)}")
+        except DataError as damaged:
+            return damaged
+        except _TF_ERRORS:
+            return DataError(f"{name} cannot be decoded; mend the file, then {_BUILD_AGAIN}")
+        return DataError(f"{self}: {first_line(error)}")
 
 
-def _close(files: dict[str, int]) -> None:
-    for file in files.values():
-        os.close(file)
-
-
-def _scan(path: str) -> list[tuple[int, int]]:
-    """Where in a TFRecord file the bytes of each whole record begin, and their number."""
-    places = []
+def _scan(path: str) -> list[int]:
+    """Where in a TFRecord file each whole record begins."""
+    starts = []
     size = os.path.getsize(path)
     with open(path, "rb", buffering=0) as file:
         end = 0  # of the last record
         while end + _HEADER_BYTES <= size:
-            (length,) = _LENGTH.unpack(os.pread(file.fileno(), _LENGTH.size, end))
-            begin = end + _HEADER_BYTES
-            end = begin + length + _FOOTER_BYTES
+            start = end
+            (length,) = _LENGTH.unpack(os.pread(file.fileno(), _LENGTH.size, start))
+            end = start + _HEADER_BYTES + length + _FOOTER_BYTES
             if end <= size:
-                places.append((begin, length))
-    return places
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+                starts.append(start)
+    return starts

@@ -80,4 +80,5 @@ def mask(logits: Float[Array, "N M M"], targets: Float[Array, "N M M"], valid: B
     """Binary cross-entropy over the cells of the true class's mask (Mask R-CNN)."""
     loss = optax.sigmoid_binary_cross_entropy(logits, targets)
     cells = logits.shape[-1] * logits.shape[-2]
-    return Mean(jnp.sum(loss * valid[:, None, None]), jnp.sum(valid, dtype=jnp.float32) * cells)
+    # Mask by mask first: one float32 sum over all cells would lose two digits on a CPU.
+    return Mean(jnp.sum(jnp.sum(loss, axis=(1, 2)) * valid), jnp.sum(valid, dtype=jnp.float32) * cells)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Num, UInt8
 
-CROP_SIZE = 112
+from amodal_jax.crop_shape import CROP_SIZE
 
 
 def crop_mask(mask: Bool[np.ndarray, "H W"], box: Num[np.ndarray, "4"]) -> Bool[np.ndarray, "112 112"]:

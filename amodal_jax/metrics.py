@@ -15,7 +15,6 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
 
 Result = dict[str, Any]
@@ -27,8 +26,6 @@ SUMMARY = ("AP", "AP50", "AP75", "APs", "APm", "APl")  # COCOeval's first six fi
 
 OCCLUSION_LEVELS = {"visible": (-1.0, 0.05), "partly_hidden": (0.05, 0.5), "mostly_hidden": (0.5, 1.0)}
 """Bounds of the occlusion ratio, the lower one excluded."""
-
-_KINS_CATEGORY_IDS = (1, 2, 4, 5, 6, 7, 8)  # 3 is KINS' `rider`, which has no instance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,19 +46,9 @@ class AnnotatedImages:
     """The ground truth of a split."""
 
     image_sizes: dict[int, tuple[int, int]]  # (height, width) by image id, of every image, those without instance too
-    categories: dict[int, str]  # names by category id
+    categories: dict[int, str]  # names by category id, in the order of the labels
     instances: list[AnnotatedInstance]
-
-
-def category_ids(class_names: tuple[str, ...]) -> tuple[int, ...]:
-    """The category id in result files of each contiguous label.
-
-    For KINS' seven classes these are the ids of KINS' own annotation files (1, 2, 4 to 8), so that the results can be
-    scored against those. For any other classes they are 1, 2, 3, ...
-    """
-    if tuple(class_names) == KINS_CLASS_NAMES:
-        return _KINS_CATEGORY_IDS
-    return tuple(range(1, len(class_names) + 1))
+    file_names: dict[int, str] = dataclasses.field(default_factory=dict)  # by image id, for results that go by names
 
 
 def evaluate_results(

@@ -64,6 +64,7 @@ class _StandIn:
     """What a pickle gets for a name: it can be called, and in no way changed."""
 
     __slots__ = ("_call",)
+    _call: Callable[..., Any]
 
     def __init__(self, call: Callable[..., Any]):
         object.__setattr__(self, "_call", call)

@@ -13,15 +13,11 @@ import jax
 import numpy as np
 
 from amodal_jax.build import Variables, build_detector
+from amodal_jax.canvas import input_canvas, least_input_canvas, source_canvas
 from amodal_jax.config import Config
 from amodal_jax.errors import ImageError
 from amodal_jax.mask_output import paste_mask
-from amodal_jax.ops.resize import resized_size
 from amodal_jax.structures import Detections, Instances
-
-_SOURCE_STEP = 128  # canvases of images that do not fit the configuration's grow by this
-_INPUT_STEP = 32  # the coarsest stride that the pyramid is added up at
-_MOST_WASTE = 1.3  # area of the configuration's input canvas over what an image needs
 
 
 class Predictor:
@@ -29,7 +25,8 @@ class Predictor:
 
     The first image of a size costs a compilation. Sizes are padded to a few canvases, so that images of nearly one size
     share it: the configuration's own canvases, which its dataset's images all fit, or for other images the next
-    multiple of 128 pixels (as stored) and of 32 pixels (as the network sees them) a side.
+    multiple of 128 pixels (as stored) and of 32 pixels (as the network sees them) a side. An image is resized the same
+    way, by the configuration's short and long side, whatever its canvas.
     """
 
     def __init__(self, config: Config, variables: Variables, *, share_canvases: bool = True):
@@ -48,10 +45,10 @@ class Predictor:
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, *, kind: Literal["last", "best"] = "last") -> "Predictor":
-        """The predictor of a training run.
+        """The predictor of a training run, or of an exported network.
 
         Args:
-          path: the run directory, or the folder of one checkpoint in it.
+          path: the run directory, the folder of one checkpoint in it, or the folder of an export.
           kind: of a run directory the newest checkpoint, or the one that evaluated best.
 
         Raises:
@@ -100,24 +97,24 @@ class Predictor:
         from amodal_jax.pretrained import convert_weights
         from amodal_jax.weight_files import plain_weights, read_weights
 
-        is_path = isinstance(weights, str | Path)
-        source = str(weights) if is_path else "the state dict"
+        if isinstance(weights, str | Path):
+            source, arrays = str(weights), read_weights(weights)
+        else:
+            source = "the state dict"
+            arrays = plain_weights(weights, source=source)
         made = convert_weights(
-            read_weights(weights) if is_path else plain_weights(weights, source=source),
+            arrays,
             source=source,
             num_classes=num_classes,
             class_names=class_names,
             batch_norm_epsilon=batch_norm_epsilon,
             layouts=torchvision.LAYOUTS,
         )
+        height, width = least_input_canvas((min_size, max_size))
         model = dataclasses.replace(
             made.config.model,
             input=dataclasses.replace(
-                made.config.model.input,
-                short_side=min_size,
-                long_side=max_size,
-                height=_round_up(min_size, _INPUT_STEP),
-                width=_round_up(max_size, _INPUT_STEP),
+                made.config.model.input, short_side=min_size, long_side=max_size, height=height, width=width
             ),
         )
         return cls(dataclasses.replace(made.config, model=model), made.variables, share_canvases=False)
@@ -159,7 +156,7 @@ class Predictor:
         """Dispatches the network on one image; the result is not waited for."""
         height, width = image.shape[:2]
         source = source_canvas((height, width), self.config)
-        network_input = input_canvas((height, width), self.config, shared=self._share_canvases)
+        network_input = input_canvas((height, width), self.config.model.input, shared=self._share_canvases)
         if network_input not in self._compiled:
             detector = build_detector(self.config, network_input)
             self._compiled[network_input] = jax.jit(functools.partial(detector.apply, method="detect"))
@@ -191,43 +188,6 @@ class Predictor:
             amodal_masks=paste(one.amodal_masks),
             inmodal_masks=paste(one.inmodal_masks),
         )
-
-
-def source_canvas(size: tuple[int, int], config: Config) -> tuple[int, int]:
-    """The canvas (height, width) on which an image of `size` travels to the device."""
-    height, width = size
-    usual = (config.data.canvas_height, config.data.canvas_width)
-    if height <= usual[0] and width <= usual[1]:
-        return usual
-    return _round_up(height, _SOURCE_STEP), _round_up(width, _SOURCE_STEP)
-
-
-def input_canvas(size: tuple[int, int], config: Config, *, shared: bool = True) -> tuple[int, int]:
-    """The network's input canvas (height, width) for an image of `size`.
-
-    The configuration's, if it is to be `shared` and the resized image fits it without much waste; else the resized
-    size, rounded up to multiples of 32.
-
-    Raises:
-      ImageError: the image is so thin that nothing is left of it after resizing.
-    """
-    model_input = config.model.input
-    height, width = map(int, resized_size(size, model_input.short_side, model_input.long_side))
-    if min(height, width) < 1:
-        raise ImageError(
-            f"an image of {size[1]} x {size[0]} pixels is too thin: its shorter side vanishes when the longer one is "
-            f"resized to {model_input.long_side}; cut it into parts"
-        )
-    needed = (_round_up(height, _INPUT_STEP), _round_up(width, _INPUT_STEP))
-    usual = (model_input.height, model_input.width)
-    fits = height <= usual[0] and width <= usual[1]
-    if shared and fits and usual[0] * usual[1] <= _MOST_WASTE * needed[0] * needed[1]:
-        return usual
-    return needed
-
-
-def _round_up(length: int, step: int) -> int:
-    return -(-length // step) * step
 
 
 def _check_image(image: Any, name: str) -> None:

@@ -8,14 +8,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from amodal_jax.atomic_file import write_atomically
+from amodal_jax.atomic_file import make_folder, write_atomically
 from amodal_jax.errors import DataError, ImageError
 from amodal_jax.image_reader import read_image
-from amodal_jax.metrics import category_ids
 from amodal_jax.predict import Predictor
 from amodal_jax.structures import Instances
 from amodal_jax.visualize import draw_instances
@@ -64,7 +63,8 @@ def predict_files(predictor: Predictor, images: list[Path], out: Path, *, score_
       The number of images that could not be read.
 
     Raises:
-      DataError: two images have one name, or an overlay would replace an image. Nothing is written then.
+      DataError: two images have one name, or `out` is the folder of an image, where an overlay could replace another
+        image. Nothing is written then.
     """
     by_name: dict[str, Path] = {}
     for path in images:
@@ -74,14 +74,13 @@ def predict_files(predictor: Predictor, images: list[Path], out: Path, *, score_
                 f"{other} and {path} would both be written to {out / path.stem}.png: "
                 "predict them in separate calls, each with a folder of its own"
             )
-        if (out / f"{path.stem}.png").resolve() == path.resolve():
-            raise DataError(f"the overlay of {path} would replace it: write to another folder")
-    out.mkdir(parents=True, exist_ok=True)
+        if out.resolve() == path.resolve().parent:
+            raise DataError(f"the overlay of {path} would lie among the images in {out}: write to another folder")
+    make_folder(out)
     failures = 0
     for path in tqdm(images, desc="predict", unit="image", mininterval=0.5 if sys.stderr.isatty() else 30):
         try:
-            image = read_image(path)
-            instances = predictor(image)
+            image, instances = _predict(predictor, path)
         except ImageError as error:
             failures += 1
             tqdm.write(f"error: {error}", file=sys.stderr)
@@ -94,6 +93,15 @@ def predict_files(predictor: Predictor, images: list[Path], out: Path, *, score_
     return failures
 
 
+def _predict(predictor: Predictor, path: Path) -> tuple[UInt8[np.ndarray, "H W 3"], Instances]:
+    """The image of a file and the objects in it; an ImageError names the file."""
+    image = read_image(path)
+    try:
+        return image, predictor(image)
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
+
+
 def to_json(instances: Instances, file_name: str, image_size: tuple[int, int]) -> dict[str, Any]:
     """The objects of an image for a json file, best first.
 
@@ -103,15 +111,14 @@ def to_json(instances: Instances, file_name: str, image_size: tuple[int, int]) -
       image_size: (height, width).
 
     Returns:
-      `file_name`, `height`, `width` and `instances`, each with `category_id` (as in the result files of the
-      evaluation), `category_name`, `bbox` (amodal, xywh in pixels), `score`, and of the branches that the network has
-      `occluded` (probability), `amodal_segmentation` and `inmodal_segmentation` (COCO's compressed run lengths).
+      `file_name`, `height`, `width` and `instances`, each with `category_name`, `bbox` (amodal, xywh in pixels),
+      `score`, and of the branches that the network has `occluded` (probability), `amodal_segmentation` and
+      `inmodal_segmentation` (COCO's compressed run lengths). Category ids belong to a dataset's annotation file, which
+      a prediction knows nothing of.
     """
-    ids = category_ids(instances.class_names)
     objects = []
     for index, (label, (x1, y1, x2, y2)) in enumerate(zip(instances.labels, instances.boxes.tolist(), strict=True)):
         one = {
-            "category_id": ids[label],
             "category_name": instances.class_names[label],
             "bbox": [round(value, 3) for value in (x1, y1, x2 - x1, y2 - y1)],
             "score": float(instances.scores[index]),

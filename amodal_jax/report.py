@@ -7,7 +7,6 @@ request. Whatever comes from data is escaped.
 import html
 import json
 import re
-from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,17 +16,19 @@ import numpy as np
 
 import amodal_jax
 from amodal_jax.atomic_file import write_atomically
-from amodal_jax.config import Config, field_lines, from_json
+from amodal_jax.config import CONFIG_FILE, Config, field_lines, read_config
 from amodal_jax.errors import AmodalJaxError, ConfigError, DataError, ImageError
 from amodal_jax.gallery import GalleryObject, Picture, gallery_card, palette_css
 from amodal_jax.line_chart import Series, line_chart
-from amodal_jax.metrics import KINDS, OCCLUSION_LEVELS, SUMMARY, category_ids
+from amodal_jax.metrics import KINDS, OCCLUSION_LEVELS, SUMMARY
 
 _IMAGE_BYTES = 8_000_000  # of all JPEGs together; base64 makes a third more of it
 _MOST_OBJECTS = 60  # detections of an image on the page, the best ones
 _LOSS_TERMS = ("rpn_objectness", "rpn_box", "classification", "box", "occlusion", "amodal_mask", "inmodal_mask")
 _COUNTS = ("images", "detections", "occlusion_matches")  # of an evaluation
 _PRECISION = re.compile(rf"(?:^|/)({'|'.join(KINDS)})/(AP|AP50)$")
+_MEASURED = ("checkpoint", "dataset", "evaluation")  # what the figures are of
+_RESULT_FIELDS = {"image_id", "category_id", "bbox", "score"}
 _FIELD = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -51,8 +52,10 @@ def write_report(run_dir: Path, output: Path | None = None, *, images: int = 24)
       DataError: a file of the run is damaged; names it.
     """
     config = read_config(run_dir)
+    if config is None:
+        raise ConfigError(f"{run_dir}: no run directory (it has no {CONFIG_FILE}); name the --workdir of a training")
     output = run_dir / "report.html" if output is None else output
-    metrics = _read_json(run_dir / "evaluation" / "metrics.json")
+    metrics = _read_metrics(run_dir / "evaluation" / "metrics.json")
     gallery, note = _gallery(config, run_dir / "evaluation", images)
     page = _fill(
         resources.files(amodal_jax).joinpath("report_template.html").read_text(encoding="utf-8"),
@@ -74,21 +77,6 @@ def write_report(run_dir: Path, output: Path | None = None, *, images: int = 24)
     return output
 
 
-def read_config(run_dir: Path) -> Config:
-    """The configuration of a run.
-
-    Raises:
-      ConfigError: there is no such run directory, or its `config.json` cannot be read.
-    """
-    path = run_dir / "config.json"
-    if not path.is_file():
-        raise ConfigError(f"{run_dir}: no run directory (it has no config.json); name the --workdir of a training")
-    try:
-        return from_json(path.read_text(encoding="utf-8"))
-    except (ConfigError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from error
-
-
 def read_metrics_log(path: Path) -> dict[str, Series]:
     """The values that a training logged, by name and step.
 
@@ -99,7 +87,7 @@ def read_metrics_log(path: Path) -> dict[str, Series]:
       DataError: a line is no JSON object with a step; names it.
     """
     series: dict[str, Series] = {}
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
     for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line)
@@ -126,6 +114,28 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path}: is no JSON ({error}); evaluate the run again") from error
+
+
+def _read_metrics(path: Path) -> dict[str, Any] | None:
+    metrics = _read_json(path)
+    if metrics is not None and not (
+        isinstance(metrics, dict)
+        and all(isinstance(value, dict | None if name in _MEASURED else int | float) for name, value in metrics.items())
+    ):
+        raise DataError(f"{path}: holds no figures by name; evaluate the run again")
+    return metrics
+
+
+def _read_results(path: Path) -> list[dict[str, Any]] | None:
+    results = _read_json(path)
+    if results is not None and not (
+        isinstance(results, list)
+        and all(isinstance(result, dict) and result.keys() >= _RESULT_FIELDS for result in results)
+    ):
+        raise DataError(
+            f"{path}: is no list of results with {', '.join(sorted(_RESULT_FIELDS))}; evaluate the run again"
+        )
+    return results
 
 
 def _missing(text: str) -> str:
@@ -174,7 +184,7 @@ def _table(caption: str, columns: list[str], rows: dict[str, list[float | None]]
     )
 
 
-def _metrics_tables(metrics: dict[str, float] | None, config: Config) -> str:
+def _metrics_tables(metrics: dict[str, Any] | None, config: Config) -> str:
     if metrics is None:
         return _missing(
             "Not evaluated yet. <code>python scripts/evaluate.py --checkpoint RUN</code> writes the figures into the "
@@ -222,7 +232,16 @@ def _metrics_tables(metrics: dict[str, float] | None, config: Config) -> str:
     if classes:
         by_class = {name: [metrics.get(prefix + name) for prefix in prefixes.values()] for name in classes}
         tables.append(_table("AP by class, %", list(kinds.values()), by_class))
-    return f'<dl class="facts">{shown}</dl><div class="tables">{"".join(tables)}</div>'
+    return f'{_measured(metrics)}<dl class="facts">{shown}</dl><div class="tables">{"".join(tables)}</div>'
+
+
+def _measured(metrics: dict[str, Any]) -> str:
+    """What the figures are of, where the evaluation says it."""
+    checkpoint, dataset = metrics.get("checkpoint"), metrics.get("dataset")
+    if not checkpoint or not dataset:
+        return ""
+    text = f"Checkpoint of step {checkpoint['step']:,}, split “{dataset['split']}” of {dataset['directory']}."
+    return f"<p>{html.escape(text)}</p>"
 
 
 def _curves(series: dict[str, Series]) -> str:
@@ -260,11 +279,11 @@ def _curves(series: dict[str, Series]) -> str:
 def _gallery(config: Config, evaluation_dir: Path, count: int) -> tuple[str, str]:
     """The cards of the gallery, and what is to be said about it."""
     try:
-        records, size = _chosen_records(config, count)
+        categories, records, size = _chosen_records(config, count)
     except (AmodalJaxError, ImportError) as error:
         return "", _missing(f"No gallery: {html.escape(str(error))}")
     ids = [int(record["image/id"]) for record in records]
-    detections = _detections(evaluation_dir, config, set(ids))
+    detections = _detections(evaluation_dir, categories, set(ids))
     note = f"<p>{len(records)} of the {size:,} images of the split “{html.escape(config.data.test_split)}”"
     note += ", evenly spaced." if len(records) < size else "."
     if detections is None:
@@ -289,21 +308,20 @@ def _gallery(config: Config, evaluation_dir: Path, count: int) -> tuple[str, str
     return "".join(cards), note
 
 
-def _chosen_records(config: Config, count: int) -> tuple[list[dict[str, Any]], int]:
-    """Evenly spaced records of the test split, and the number of all."""
+def _chosen_records(config: Config, count: int) -> tuple[dict[int, str], list[dict[str, Any]], int]:
+    """The dataset's classes by category id, evenly spaced records of the test split, and the number of all."""
     # TensorFlow is imported only where a dataset is read.
-    from amodal_jax.input_pipeline import dataset_class_names, evaluation_records, split_size
+    from amodal_jax.input_pipeline import dataset_categories, evaluation_records, split_size
 
-    found = dataset_class_names(config)
-    if found != config.model.class_names:
+    categories = dataset_categories(config)
+    if tuple(categories.values()) != config.model.class_names:
         raise ConfigError(
             f"the run has the classes {', '.join(config.model.class_names)}, but the dataset at "
-            f"{config.data.directory} has {', '.join(found)} now"
+            f"{config.data.directory} has {', '.join(categories.values())} now"
         )
     size = split_size(config, config.data.test_split)
-    chosen = set(np.linspace(0, size - 1, min(count, size)).round().astype(int).tolist())
-    records: Iterator[dict[str, Any]] = evaluation_records(config)
-    return [record for index, record in enumerate(records) if index in chosen], size
+    chosen = np.linspace(0, size - 1, min(count, size)).round().astype(int).tolist()
+    return categories, list(evaluation_records(config, chosen)), size
 
 
 def _truth(record: dict[str, Any], config: Config, image_size: tuple[int, int]) -> list[GalleryObject]:
@@ -329,18 +347,19 @@ def _truth(record: dict[str, Any], config: Config, image_size: tuple[int, int]) 
     return found
 
 
-def _detections(evaluation_dir: Path, config: Config, image_ids: set[int]) -> dict[int, list[GalleryObject]] | None:
+def _detections(
+    evaluation_dir: Path, categories: dict[int, str], image_ids: set[int]
+) -> dict[int, list[GalleryObject]] | None:
     """The detections in some images by image id, best first; None if the run is not evaluated."""
     files = {kind: evaluation_dir / f"detections_{kind}.json" for kind in ("amodal", "inmodal")}
-    by_kind = {kind: found for kind, path in files.items() if (found := _read_json(path)) is not None}
-    boxes_only = _read_json(evaluation_dir / "detections.json") if not by_kind else None
+    by_kind = {kind: results for kind, path in files.items() if (results := _read_results(path)) is not None}
+    boxes_only = _read_results(evaluation_dir / "detections.json") if not by_kind else None
     if boxes_only is None and not by_kind:
         return None
-    names = dict(zip(category_ids(config.model.class_names), config.model.class_names, strict=True))
     # The files have the same detections; what a network has no mask of, or a file no entry of, stays without it.
     merged: dict[tuple, dict[str, Any]] = {}
-    for kind, results in (by_kind or {"det": boxes_only}).items():
-        for result in results:
+    for kind, of_kind in (by_kind or {"det": boxes_only or []}).items():
+        for result in of_kind:
             if result["image_id"] in image_ids:
                 key = (result["image_id"], result["category_id"], *result["bbox"], result["score"])
                 merged.setdefault(key, result)[f"{kind}_rle"] = result.get("segmentation")
@@ -350,7 +369,7 @@ def _detections(evaluation_dir: Path, config: Config, image_ids: set[int]) -> di
         if len(found) >= _MOST_OBJECTS:
             continue
         x, y, width, height = map(float, result["bbox"])
-        name = names.get(result["category_id"], f"category {result['category_id']}")
+        name = categories.get(result["category_id"], f"category {result['category_id']}")
         occluded = result.get("occluded")
         found.append(
             GalleryObject(

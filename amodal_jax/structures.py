@@ -17,14 +17,15 @@ Array = Any
 
 @struct.dataclass
 class GroundTruth:
-    """The instances of each image; crowds are not valid."""
+    """The instances of each image, and its crowds: regions of many objects, which training is not to look at."""
 
     boxes: Array  # float32 [B, G, 4], amodal, pixels of the canvas
     labels: Array  # int32 [B, G], 0 is the first foreground class
     occlusion_ratio: Array  # float32 [B, G], invisible area / amodal area
     amodal_crops: Array  # uint8 [B, G, 112, 14], bit-packed masks in the frame of the amodal box
     inmodal_crops: Array  # uint8 [B, G, 112, 14], in the frame of the amodal box too
-    valid: Array  # bool [B, G]
+    valid: Array  # bool [B, G], true for instances
+    crowd: Array  # bool [B, G], true for crowds, of which only the boxes count
 
 
 @struct.dataclass
@@ -33,7 +34,7 @@ class Batch:
 
     images: Array  # uint8 [B, H, W, 3] RGB at native resolution, in the top left of the canvas
     sizes: Array  # int32 [B, 2], true (height, width)
-    image_ids: Array  # int32 [B]
+    image_ids: Array  # int64 [B]; on a device JAX makes them int32, but nothing reads them there
     valid: Array  # bool [B]; false for the images that fill up an evaluation's last batch
     truth: GroundTruth
 

@@ -26,32 +26,35 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
 
 from amodal_jax import losses
 from amodal_jax.atomic_file import write_atomically
 from amodal_jax.build import Variables, build_detector, initialise
+from amodal_jax.canvas import check_input_canvas
 from amodal_jax.checkpoint import (
     Checkpoint,
     CheckpointWriter,
-    best_metrics,
+    best_evaluation,
     checkpoint_config,
-    has_checkpoint,
+    evaluation_folder,
+    last_config,
     load_variables,
-    read_config,
     restore_last,
     write_config,
 )
-from amodal_jax.config import Config
+from amodal_jax.config import Config, read_config
 from amodal_jax.errors import CheckpointError, ConfigError, DataError, TrainingError
-from amodal_jax.evaluate import evaluate_detector
-from amodal_jax.metric_writer import MetricWriter
+from amodal_jax.evaluate import EvaluationStopped, check_dataset, evaluate_detector, read_truth
+from amodal_jax.metric_writer import MetricWriter, logged_figures
 from amodal_jax.models.detector import Detector
 from amodal_jax.optimizer import learning_rate_schedule, make_optimizer
 from amodal_jax.progress import ProgressLine
+from amodal_jax.run_lock import run_lock
 from amodal_jax.structures import Batch
-from amodal_jax.transfer import adopt_settings, transfer
+from amodal_jax.transfer import adopt_settings, check_backbone, transfer
 
 Metrics = dict[str, Array]
 
@@ -96,8 +99,9 @@ def train(
 
     The run directory gets `config.json`, `metrics.jsonl`, TensorBoard events in `tensorboard`, the figures of the
     latest evaluation in `evaluation`, `checkpoints` (see `amodal_jax.checkpoint`) and, with `init`, `init.json`, which
-    says what became of every layer. SIGTERM and SIGINT save a
-    checkpoint and return early. With several processes, each of them calls this, and only the first one writes.
+    says what became of every layer. SIGTERM and SIGINT save a checkpoint and return early. With several processes, each
+    of them calls this, and only the first one writes. An evaluation that was due when a run ended is made when it goes
+    on.
 
     Args:
       config: the experiment. Empty class names are filled in with the dataset's.
@@ -113,80 +117,128 @@ def train(
       The state after the last step that was taken.
 
     Raises:
-      ConfigError: a batch size that the devices cannot share evenly, other classes than the dataset's, or a field that
-        differs from that of the run in `workdir`.
+      ConfigError: a batch size that the devices cannot share evenly, other classes than the dataset's, a field that
+        differs from that of the run in `workdir`, another process that trains there, a `config.json` there that is no
+        run's, or frozen parts of the network in a start from scratch.
       DataError: a dataset, record or batch that cannot be used.
-      CheckpointError: see `restore_last`, `CheckpointWriter.save`, `load_variables` and `transfer`.
+      CheckpointError: see `restore_last`, `CheckpointWriter.save`, `load_variables` and `check_backbone`.
       TrainingError: a loss or gradient that is not finite. The last checkpoint is from before it.
     """
     # ----- What is to be trained, and on what
+    config = _with_absolute_directory(config)
     if batches is None:
         # TensorFlow is imported only where a dataset is read: training on other batches does without it.
-        from amodal_jax.input_pipeline import dataset_class_names, training_batches
+        from amodal_jax.input_pipeline import dataset_categories, training_batches
 
-        config = _with_class_names(config, dataset_class_names(config))
+        config = _with_class_names(config, tuple(dataset_categories(config).values()))
         batches = training_batches(
             config,
             batch_size=_share(config.train.batch_size, jax.process_count()),
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
-    _share(config.train.batch_size, jax.device_count())
+    images_a_device = _share(config.train.batch_size, jax.device_count())
+    if config.train.evaluate_every:
+        check_dataset(config)
     workdir = Path(workdir).expanduser().absolute()
-    _check_same_run(config, workdir)
-
-    # ----- The network and its state: from this run's last checkpoint, from another one's, or from scratch
-    detector = build_detector(config)
-    optimizer = make_optimizer(config.train, frozen_stages=config.model.backbone.frozen_stages)
-    state, position = _first_state(config, workdir, init, detector, optimizer)
-    if position is not None and hasattr(batches, "set_state"):
-        batches.set_state(position)
-    step = int(state.step)
-    on_every_device = NamedSharding(_local_mesh(), PartitionSpec())
-    state = jax.device_put(state, on_every_device)
-    parallel_step = parallel_train_step(detector, optimizer, config)
-
-    first_process = jax.process_index() == 0
-    if first_process and step >= config.train.steps:
-        print(f"the run in {workdir} has all its {config.train.steps} steps already", file=sys.stderr)
-    running: deque[tuple[int, Metrics]] = deque()  # steps that were started, whose figures are still to be read
-    stopping = False
-    saved = step or None
-
-    def read_figures(newest: int) -> None:
-        """Reads the figures of all started steps but the newest ones, which keep the devices busy meanwhile."""
-        nonlocal stopping
-        while len(running) > newest:
-            done, metrics = running.popleft()
-            figures = {name: float(metrics[name]) for name in ("loss", *metrics)}
-            stopping |= figures.pop("stop_requests") > 0
-            _check_finite(done, figures, workdir, saved)
-            if log:
-                log.add(done, figures)
+    trained = last_config(workdir)
+    if trained is None:
+        _check_beginning(config, init)
+    _check_same_run(config, trained, workdir)
 
     with contextlib.ExitStack() as stack:
+        stack.enter_context(run_lock(workdir))
+        truth = None
+        if config.train.evaluate_every:
+            truth = read_truth(config)  # once for all evaluations
+            check_input_canvas(truth.image_sizes.items(), config.model.input)
+
+        # ----- The network and its state: from this run's last checkpoint, from another one's, or from scratch
+        detector = build_detector(config)
+        optimizer = make_optimizer(config.train, frozen_stages=config.model.backbone.frozen_stages)
+        state, position, unlogged = _first_state(config, workdir, init, detector, optimizer)
+        if position is not None and hasattr(batches, "set_state"):
+            batches.set_state(position)
+        step = int(state.step)
+        on_every_device = NamedSharding(_local_mesh(), PartitionSpec())
+        state = jax.device_put(state, on_every_device)
+        parallel_step = parallel_train_step(detector, optimizer, config)
+
+        first_process = jax.process_index() == 0
+        if first_process:
+            print(
+                f"devices: {jax.device_count()} ({jax.local_device_count()} of this process), "
+                f"processes: {jax.process_count()}, images a device: {images_a_device}",
+                file=sys.stderr,
+            )
+            if step >= config.train.steps:
+                print(f"the run in {workdir} has all its {config.train.steps} steps already", file=sys.stderr)
+        running: deque[tuple[int, Metrics]] = deque()  # steps that were started, whose figures are still to be read
+        stopping = False
+        saved = step or None
+
         # ----- What the run writes
         if first_process:
             write_config(workdir, config)
-        best_score = _score(best_metrics(workdir))
+        best_score = _score_to_beat(config, workdir)
         last, best = (
             stack.enter_context(contextlib.closing(CheckpointWriter(workdir, kind, config)))
             for kind in ("last", "best")
         )
-        log = stack.enter_context(contextlib.closing(_Log(config, workdir, step))) if first_process else None
+        log = stack.enter_context(contextlib.closing(_Log(config, workdir, step, unlogged))) if first_process else None
         stop_request = stack.enter_context(_StopRequest())
 
+        def read_figures(newest: int) -> None:
+            """Reads the figures of all started steps but the newest ones, which keep the devices busy meanwhile."""
+            nonlocal stopping
+            while len(running) > newest:
+                done, metrics = running.popleft()
+                figures = {name: float(metrics[name]) for name in ("loss", *metrics)}
+                stopping |= figures.pop("stop_requests") > 0
+                _check_finite(done, figures, workdir, saved)
+                if log:
+                    log.add(done, figures)
+
+        def checkpoint() -> Checkpoint:
+            return Checkpoint(
+                step, state.variables, state.optimizer_state, position, unlogged=log.unlogged if log else None
+            )
+
+        def evaluate() -> None:
+            """Evaluates the state, which is saved as the best one if it is; on a stop request it stays due."""
+            nonlocal stopping, best_score
+            try:
+                figures = evaluate_detector(
+                    detector,
+                    state.variables,
+                    config,
+                    evaluation_folder(workdir, "last"),
+                    truth=truth,
+                    checkpoint={"directory": str(workdir), "kind": "last", "step": step},
+                    stop_requested=stop_request.requested,
+                )
+            except EvaluationStopped:
+                stopping = True
+                return
+            if log:
+                log.evaluated(step, figures)
+            if _score(figures) > best_score:
+                best_score = _score(figures)
+                best.save(dataclasses.replace(checkpoint(), metrics=figures))
+
+        if step and _evaluation_is_due(config, step) and not _was_evaluated(workdir, step, best_score):
+            evaluate()
+
         # ----- The steps
-        for batch, position in _on_devices(batches, config.train.batch_size):
+        for batch, position_after in _on_devices(batches, config):
             if step >= config.train.steps or stopping:
                 break
             state, metrics = parallel_step(state, batch, stop_request.flags())
             step += 1
+            position = position_after
             running.append((step, metrics))
-            end = step == config.train.steps
-            every = config.train.evaluate_every
-            evaluation_due = every > 0 and (end or step % every == 0)
-            save_due = end or evaluation_due or step % config.train.checkpoint_every == 0
+            evaluation_due = _evaluation_is_due(config, step)
+            save_due = evaluation_due or step == config.train.steps or step % config.train.checkpoint_every == 0
             read_figures(newest=0 if save_due else 1)
             if stopping:
                 read_figures(newest=0)
@@ -194,21 +246,15 @@ def train(
                 continue
             if log:
                 log.pause()
-            checkpoint = Checkpoint(step, state.variables, state.optimizer_state, position)
-            last.save(checkpoint)
+            last.save(checkpoint())
             saved = step
             if evaluation_due and not stopping:
-                figures = evaluate_detector(detector, state.variables, config, workdir / "evaluation")
-                if log:
-                    log.evaluated(step, figures)
-                if _score(figures) > best_score:
-                    best_score = _score(figures)
-                    best.save(dataclasses.replace(checkpoint, metrics=figures))
+                evaluate()
         else:
             if step < config.train.steps:
                 raise DataError(f"the batches came to an end at step {step} of {config.train.steps}")
 
-    if first_process and step < config.train.steps:
+    if first_process and stopping and (step < config.train.steps or _evaluation_is_due(config, step)):
         print(f"stopped by a signal at step {step}; the same command goes on from there", file=sys.stderr)
     return state
 
@@ -220,11 +266,9 @@ def config_to_start_from(init: str | Path, config: Config, workdir: Path) -> Con
     are still there.
 
     Raises:
-      CheckpointError: there is no good checkpoint at `init`.
-      ConfigError: the `config.json` of the run is no configuration.
+      CheckpointError: there is no good checkpoint at `init`, or none of those in `workdir` is.
     """
-    workdir = Path(workdir).expanduser()
-    begun = read_config(workdir) if has_checkpoint(workdir) else None
+    begun = last_config(Path(workdir).expanduser())
     return adopt_settings(config, begun or checkpoint_config(init))
 
 
@@ -328,8 +372,8 @@ def _first_state(
     init: str | Path | None,
     detector: Detector,
     optimizer: optax.GradientTransformation,
-) -> tuple[TrainState, dict[str, Any] | None]:
-    """The state to start from, and the position of the data that belongs to it."""
+) -> tuple[TrainState, dict[str, Any] | None, dict[str, float] | None]:
+    """The state to start from, and what belongs to it: the position of the data, and the figures not logged yet."""
 
     def from_scratch() -> Variables:
         return initialise(detector, config, jax.random.key(config.train.seed))
@@ -340,7 +384,7 @@ def _first_state(
         variables = from_scratch()
         if init is not None:
             variables = _started_from(init, variables, config, workdir)
-        return create_state(variables, optimizer), None
+        return create_state(variables, optimizer), None, None
     if jax.process_index() == 0:
         print(f"going on from step {checkpoint.step} of {workdir}", file=sys.stderr)
     state = TrainState(
@@ -349,23 +393,25 @@ def _first_state(
         frozen=checkpoint.variables.get("frozen", {}),
         optimizer_state=checkpoint.optimizer_state,
     )
-    return state, checkpoint.position
+    return state, checkpoint.position, checkpoint.unlogged
 
 
 def _started_from(init: str | Path, variables: Variables, config: Config, workdir: Path) -> Variables:
     """The first variables with the weights of another run; says what became of them, also in `init.json`."""
     weights_config, weights = load_variables(init)
-    try:
-        variables, report = transfer(weights, weights_config, variables, config)
-    except CheckpointError as error:
-        raise CheckpointError(f"{init}: {error}") from error
+    variables, report = transfer(weights, weights_config, variables, config)
     if jax.process_index() == 0:
         for line in [f"started from {init}", *report.lines()]:
             print(f"init: {line}", file=sys.stderr)
-        workdir.mkdir(parents=True, exist_ok=True)
         content = {"checkpoint": str(init), **dataclasses.asdict(report)}
         write_atomically(workdir / "init.json", json.dumps(content, indent=2) + "\n")
     return variables
+
+
+def _with_absolute_directory(config: Config) -> Config:
+    """`config` with a dataset that is found from any folder, as it goes into checkpoints."""
+    directory = str(Path(config.data.directory).expanduser().absolute())
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, directory=directory))
 
 
 def _with_class_names(config: Config, found: tuple[str, ...]) -> Config:
@@ -389,10 +435,38 @@ def _share(batch_size: int, parts: int) -> int:
     return batch_size // parts
 
 
-def _check_same_run(config: Config, workdir: Path) -> None:
+def _check_beginning(config: Config, init: str | Path | None) -> None:
+    """Refuses what cannot be begun with, before anything is written."""
+    if init is None:
+        _check_scratch(config)
+        return
+    weights_config = checkpoint_config(init)
+    try:
+        check_backbone(weights_config, config)
+    except CheckpointError as error:
+        raise CheckpointError(f"{init}: {error}") from error
+
+
+def _check_scratch(config: Config) -> None:
+    """Refuses to draw at random what then stays as it is drawn."""
+    backbone = config.model.backbone
+    needed = {
+        "--model.backbone.norm group_norm": backbone.norm == "frozen_batch_norm",
+        "--model.backbone.frozen-stages 0": backbone.frozen_stages > 0,
+    }
+    missing = [field for field, is_missing in needed.items() if is_missing]
+    if missing:
+        raise ConfigError(
+            f"parts of the backbone are frozen, which is for trained weights: begin with some (--init CHECKPOINT), or "
+            f"from scratch with {' '.join(missing)}"
+        )
+
+
+def _check_same_run(config: Config, before: Config | None, workdir: Path) -> None:
     """Refuses to go on with a run under a configuration that would have given other steps."""
-    before = read_config(workdir)
     if before is None:
+        # Nothing to go on from, and any configuration may begin. But what is no run's file must not be replaced by one.
+        read_config(workdir)
         return
     free = FREE_FIELDS + (("train.steps",) if config.train.schedule == "step" else ())
     was, now = _flat(dataclasses.asdict(before)), _flat(dataclasses.asdict(config))
@@ -419,10 +493,10 @@ def _local_mesh() -> Mesh:
     return Mesh(np.array(jax.local_devices()), "batch")
 
 
-def _on_devices(batches: Iterator[Batch], global_batch_size: int) -> Iterator[tuple[Batch, dict[str, Any] | None]]:
+def _on_devices(batches: Iterator[Batch], config: Config) -> Iterator[tuple[Batch, dict[str, Any] | None]]:
     """Batches with a device axis, on their way to the devices ahead of time, each with the data's position after it."""
     devices = jax.local_device_count()
-    images = global_batch_size // jax.device_count()
+    images = config.train.batch_size // jax.device_count()
     sharding = NamedSharding(_local_mesh(), PartitionSpec("batch"))
     queue: deque[tuple[Batch, dict[str, Any] | None]] = deque()
     for batch in batches:
@@ -431,6 +505,8 @@ def _on_devices(batches: Iterator[Batch], global_batch_size: int) -> Iterator[tu
                 f"a batch of {len(batch.images)} images came where this process takes {devices * images}: "
                 f"{images} for each of {devices} devices"
             )
+        image_ids, sizes = np.asarray(batch.image_ids).tolist(), map(tuple, np.asarray(batch.sizes).tolist())
+        check_input_canvas(zip(image_ids, sizes, strict=True), config.model.input)
         shaped = jax.tree.map(lambda array: array.reshape(devices, images, *array.shape[1:]), batch)
         position = batches.get_state() if hasattr(batches, "get_state") else None
         queue.append((jax.device_put(shaped, sharding), position))
@@ -458,6 +534,34 @@ def _score(metrics: dict[str, float] | None) -> float:
     return -math.inf
 
 
+def _score_to_beat(config: Config, workdir: Path) -> float:
+    """That of the run's best checkpoint, if it was evaluated as `config` says."""
+    best = best_evaluation(workdir)
+    if best is None:
+        return -math.inf
+    before, metrics = best
+    was, now = ((one.data.test_split, dataclasses.replace(one.evaluation, batch_size=1)) for one in (before, config))
+    if was == now:
+        return _score(metrics)
+    if jax.process_index() == 0:
+        print(
+            f"the best checkpoint of {workdir} was evaluated with other settings; the next one takes its place",
+            file=sys.stderr,
+        )
+    return -math.inf
+
+
+def _evaluation_is_due(config: Config, step: int) -> bool:
+    every = config.train.evaluate_every
+    return every > 0 and (step == config.train.steps or step % every == 0)
+
+
+def _was_evaluated(workdir: Path, step: int, best_score: float) -> bool:
+    """Whether the evaluation of a step was logged, and saved if it was the best one; the first process decides."""
+    score = _score(logged_figures(workdir, step))
+    return bool(multihost_utils.broadcast_one_to_all(np.int32(-math.inf < score <= best_score)))
+
+
 class _StopRequest:
     """Remembers SIGTERM and SIGINT while it is entered; a second one acts as it always does."""
 
@@ -479,6 +583,10 @@ class _StopRequest:
         self._requested = True
         self.__exit__()
 
+    def requested(self) -> bool:
+        """Whether this process was asked to end."""
+        return self._requested
+
     def flags(self) -> np.ndarray:
         """For each local device 1 if this process was asked to end; summed in the step, for all to learn it at once."""
         return np.full(jax.local_device_count(), int(self._requested), np.int32)
@@ -487,12 +595,12 @@ class _StopRequest:
 class _Log:
     """The figures of the steps, averaged over `train.log_every` of them, and the progress line."""
 
-    def __init__(self, config: Config, workdir: Path, step: int):
+    def __init__(self, config: Config, workdir: Path, step: int, unlogged: dict[str, float] | None):
         self._every = config.train.log_every
         self._batch_size = config.train.batch_size
         self._writer = MetricWriter(workdir, step)
         self._progress = ProgressLine(config.train.steps, config.train.batch_size)
-        self._figures: list[dict[str, float]] = []
+        self.unlogged = dict(unlogged or {})  # sums over the steps since the last line, and the number of these `steps`
         self._timed_steps = 0
         self._seconds = 0.0
         self._last_time: float | None = None  # None: the next step's time says nothing, as of one that is compiled
@@ -503,15 +611,17 @@ class _Log:
             self._timed_steps += 1
             self._seconds += now - self._last_time
         self._last_time = now
-        self._figures.append(figures)
+        for name, value in ({"steps": 1.0} | figures).items():
+            self.unlogged[name] = self.unlogged.get(name, 0) + value
         if step % self._every:
             return
-        means = {name: sum(one[name] for one in self._figures) / len(self._figures) for name in figures}
+        steps = self.unlogged["steps"]
+        means = {name: self.unlogged[name] / steps for name in figures}
         rate = self._timed_steps * self._batch_size / self._seconds if self._timed_steps else None
         self._writer.write(step, means | ({"images_per_second": rate} if rate else {}))
         terms = {name: value for name, value in means.items() if name not in ("gradient_norm", "learning_rate")}
         self._progress.update(step, terms, rate)
-        self._figures, self._timed_steps, self._seconds = [], 0, 0.0
+        self.unlogged, self._timed_steps, self._seconds = {}, 0, 0.0
 
     def pause(self) -> None:
         """What comes now, until the next step, is no step's time."""

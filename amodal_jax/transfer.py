@@ -122,6 +122,21 @@ def adopt_settings(config: Config, weights_config: Config) -> Config:
     return config
 
 
+def check_backbone(weights_config: Config, config: Config) -> None:
+    """Checks that a network has the backbone of other weights, without which there is nothing to take.
+
+    Raises:
+      CheckpointError: it has another one; says in what, and the option that would change it.
+    """
+    for name in _BACKBONE_ARCHITECTURE:
+        here, there = _value(config, name), _value(weights_config, name)
+        if here != there:
+            raise CheckpointError(
+                f"the weights are of a network with {name} = {there}, not {here}; choose other weights, or a "
+                f"configuration with --{name.replace('_', '-')} {there}"
+            )
+
+
 def transfer(
     weights: Variables, weights_config: Config, variables: Variables, config: Config
 ) -> tuple[Variables, Transfer]:
@@ -147,15 +162,9 @@ def transfer(
       The variables to start with, and what became of every layer.
 
     Raises:
-      CheckpointError: the backbones differ, so that there is nothing to take.
+      CheckpointError: see `check_backbone`.
     """
-    for name in _BACKBONE_ARCHITECTURE:
-        here, there = _value(config, name), _value(weights_config, name)
-        if here != there:
-            raise CheckpointError(
-                f"the weights are of a network with {name} = {there}, not {here}; choose other weights, or a "
-                f"configuration with --{name.replace('_', '-')} {there}"
-            )
+    check_backbone(weights_config, config)
     old, new = _layers(weights), _layers(variables)
     if (weights_config.model.heads.norm, config.model.heads.norm) == ("frozen_batch_norm", "none"):
         old = _work_in_norms(old)

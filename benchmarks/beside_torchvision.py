@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from amodal_jax.config import Config
+from amodal_jax.cores import usable_cores
 from amodal_jax.errors import ConfigError
 from benchmarks.example import Example
-from benchmarks.machine import cores
 from benchmarks.measurement import Measurement
 from benchmarks.network import BRANCH_SCALE
 from benchmarks.options import Options
@@ -85,7 +85,7 @@ def _settings(options: Options, config: Config, paths: list[str]) -> dict[str, A
         raise ConfigError("--torch-python: torchvision has model.roi.aligned false and train.optimizer sgd")
     return {
         "setup": options.torch_setup,
-        "threads": cores(),
+        "threads": usable_cores(),
         "bfloat16": model.compute_dtype == "bfloat16",
         "branch_scale": BRANCH_SCALE,
         "trainable_layers": 5 - model.backbone.frozen_stages,

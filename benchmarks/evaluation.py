@@ -11,8 +11,8 @@ import numpy as np
 from amodal_jax.build import build_detector
 from amodal_jax.checkpoint import load_checkpoint
 from amodal_jax.evaluate import detect_all, evaluate_detector, image_results, read_truth
-from amodal_jax.input_pipeline import evaluation_batches
-from amodal_jax.metrics import category_ids, evaluate_results
+from amodal_jax.input_pipeline import dataset_categories, evaluation_batches
+from amodal_jax.metrics import evaluate_results
 from amodal_jax.structures import Detections
 from benchmarks.measurement import Report, once
 from benchmarks.network import random_variables
@@ -50,11 +50,12 @@ def measure(options: Options) -> Report:
             report.measurements.append(measurement)
             return result
 
+        ids = tuple(dataset_categories(config))
         first = itertools.islice(batches(), 1)
-        part("first batch, with compilation", lambda: detect_all(detector, variables, config, first))
+        part("first batch, with compilation", lambda: detect_all(detector, variables, config, first, ids))
         report.measurements[-1].count = 1
         truth = part("reading the truth", lambda: read_truth(config))
-        results, _ = part("network and mask output", lambda: detect_all(detector, variables, config, batches()))
+        results, _ = part("network and mask output", lambda: detect_all(detector, variables, config, batches(), ids))
         part("mask output alone, one thread", lambda: _mask_output(results, truth.image_sizes, config))
         part("COCOeval", lambda: evaluate_results(truth, results))
         part(
@@ -74,7 +75,6 @@ def _mask_output(results, sizes, config) -> None:
     """As many masks of the same boxes as the evaluation encoded."""
     cells = 2 * config.model.roi.mask_size
     y, x = np.meshgrid(*[np.linspace(-1, 1, cells, dtype=np.float32)] * 2)
-    ids = category_ids(config.model.class_names)
     by_image = itertools.groupby(results["det"], key=lambda one: one["image_id"])
     for image_id, found in by_image:
         corners = np.array([one["bbox"] for one in found], np.float32)
@@ -90,4 +90,4 @@ def _mask_output(results, sizes, config) -> None:
             amodal_masks=masks if "amodal" in results else None,
             inmodal_masks=masks if "inmodal" in results else None,
         )
-        image_results(detections, image_id, sizes[image_id], ids, config.evaluation.mask_threshold)
+        image_results(detections, image_id, sizes[image_id], (1,), config.evaluation.mask_threshold)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from amodal_jax.config import Config
+from amodal_jax.crop_shape import PACKED_CROP_SHAPE
 from amodal_jax.mask_crops import crop_mask, pack_crop
 from amodal_jax.structures import Batch, GroundTruth
 
@@ -52,9 +53,10 @@ def make_batch(examples: list[Example], config: Config) -> Batch:
         boxes=np.zeros((count, slots, 4), np.float32),
         labels=np.zeros((count, slots), np.int32),
         occlusion_ratio=np.zeros((count, slots), np.float32),
-        amodal_crops=np.zeros((count, slots, 112, 14), np.uint8),
-        inmodal_crops=np.zeros((count, slots, 112, 14), np.uint8),
+        amodal_crops=np.zeros((count, slots, *PACKED_CROP_SHAPE), np.uint8),
+        inmodal_crops=np.zeros((count, slots, *PACKED_CROP_SHAPE), np.uint8),
         valid=np.zeros((count, slots), bool),
+        crowd=np.zeros((count, slots), bool),
     )
     images = np.zeros((count, config.data.canvas_height, config.data.canvas_width, 3), np.uint8)
     for index, example in enumerate(examples):

@@ -6,7 +6,9 @@ import platform
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-cpu", "opencv-python", "pycocotools")
+from amodal_jax.cores import usable_cores
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-cpu", "opencv-python-headless", "pycocotools")
 
 
 def describe_machine() -> dict[str, Any]:
@@ -15,7 +17,7 @@ def describe_machine() -> dict[str, Any]:
 
     return {
         "processor": _line("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
-        "cores": cores(),
+        "cores": usable_cores(),
         "memory": _line("/proc/meminfo", "MemTotal"),
         "devices": [device.device_kind for device in jax.local_devices()],
         "load_average": os.getloadavg(),
@@ -31,11 +33,6 @@ def describe_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
-
-
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _line(path: str, name: str) -> str | None:

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from amodal_jax import losses
 from amodal_jax.build import Variables, build_detector
 from amodal_jax.config import Config
-from amodal_jax.models.detections import select_detections
 from amodal_jax.models.detector import Detector
 from amodal_jax.optimizer import make_optimizer
 from amodal_jax.structures import Batch
@@ -59,24 +58,7 @@ def _inference_parts(detector: Detector, variables: Variables, batch: Batch) -> 
     pooled = parts.add("ROIAlign of boxes", _pool_boxes, levels, proposals.boxes)
     class_logits, class_deltas = parts.add("box head", _box_head, pooled)
 
-    def select(self, logits, deltas, proposals, targets):
-        def one(logits, deltas, proposals, target):
-            return select_detections(
-                logits,
-                deltas,
-                proposals,
-                target[0],
-                target[1],
-                box_weights=self.box_weights,
-                score_threshold=self.score_threshold,
-                nms_threshold=self.nms_threshold,
-                max_detections=self.max_detections,
-            )
-
-        count = proposals.valid.shape
-        return jax.vmap(one)(logits.reshape(*count, -1), deltas.reshape(*count, -1, 4), proposals, targets)
-
-    selected = parts.add("detections", select, class_logits, class_deltas, proposals, targets)
+    selected = parts.add("detections", Detector.select, class_logits, class_deltas, proposals, targets)
     parts.add("second pass, masks", lambda self, *inputs: self._second_pass(*inputs), levels, selected)
     return parts.functions
 

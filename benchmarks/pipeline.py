@@ -8,8 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from amodal_jax.cores import usable_cores
 from amodal_jax.input_pipeline import training_batches
-from benchmarks.machine import cores
 from benchmarks.measurement import Report, Work, clock, interleave
 from benchmarks.options import Options
 from benchmarks.records import build_records
@@ -35,7 +35,7 @@ def measure(options: Options) -> Report:
         count = steps * options.batch_size
         measurements = interleave(functions, options.repeats, warm_up=0, count=count, unit="image")
     pipeline, alone = measurements
-    facts = {f"{one.name}, images/s and core": 1 / one.median / cores() for one in measurements}
+    facts = {f"{one.name}, images/s and core": 1 / one.median / usable_cores() for one in measurements}
     facts |= {f"{one.name}, images in a second of processor time": 1 / one.cpu_median for one in measurements}
     return Report(
         measurements,

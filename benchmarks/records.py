@@ -7,11 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from amodal_jax import segmentation
 from amodal_jax.config import KINS_CLASS_NAMES
+from amodal_jax.cores import usable_cores
 from amodal_jax.errors import DataError
 from benchmarks.example import draw_example
-from benchmarks.machine import cores
-from data import segmentation
 from data.kins import layout
 from data.kins.writer import KinsAnnotation, write_annotations
 from data.synthetic.generate import Request, generate
@@ -40,7 +40,7 @@ def build_records(
     manual = folder / "manual"
     counts = {"train": train, "test": test}
     if image_folder is None:
-        generate(manual, Request(train, test, 0, width, height), workers=cores(), progress=False)
+        generate(manual, Request(train, test, 0, width, height), workers=usable_cores(), progress=False)
     else:
         for split in layout.SPLITS:
             _annotate(manual, split, counts[split], image_folder)

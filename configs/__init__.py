@@ -1,5 +1,6 @@
 """Experiments: one module each with `get_config()`, or `VARIANTS`, several named configurations in one file."""
 
+import difflib
 import importlib
 import pkgutil
 
@@ -27,7 +28,9 @@ def load_config(name: str) -> Config:
     """
     known = config_names()
     if name not in known:
-        raise ConfigError(f'unknown configuration "{name}"; known are {", ".join(known)}')
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ConfigError(f'unknown configuration "{name}": {hint}known are {", ".join(known)}')
     file, _, variant = name.partition("/")
     module = importlib.import_module(f"{__name__}.{file}")
     return module.VARIANTS[variant]() if variant else module.get_config()

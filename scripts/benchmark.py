@@ -77,6 +77,12 @@ def main() -> None:
         raise ConfigError("--beside-torchvision and --torch-python PYTHON go together")
     if arguments.beside_torchvision and arguments.what not in BESIDE_TORCHVISION:
         raise ConfigError(f"--beside-torchvision is for {' and '.join(BESIDE_TORCHVISION)}")
+    for name in ("height", "width", "batch_size", "repeats", "images"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} is {value}; it has to be positive")
+    if arguments.json and not arguments.json.absolute().parent.is_dir():
+        raise ConfigError(f"--json {arguments.json}: there is no such folder to write it in")
     config = override(load_config(arguments.config), overrides)
     started = datetime.datetime.now(datetime.UTC)
 

@@ -12,11 +12,13 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
+from amodal_jax.cores import usable_cores
 from amodal_jax.errors import DataError
 
 
@@ -32,7 +34,7 @@ def main() -> None:
     parser.add_argument("--strict", action="store_true", help="fail if anything is wrong in the annotations")
     parser.add_argument("--overwrite", action="store_true", help="build anew, replacing what is there")
     parser.add_argument(
-        "--workers", type=int, default=_processors(), help="processes that read masks (here %(default)s)"
+        "--workers", type=int, default=usable_cores(), help="processes that read masks (here %(default)s)"
     )
     arguments = parser.parse_args()
     manual_dir, data_dir = arguments.manual_dir.expanduser(), arguments.data_dir.expanduser()
@@ -71,7 +73,7 @@ def main() -> None:
         print(f"building {place} from {manual_dir}")
         unfinished = builder(Path(workshop))
         # TFDS prints that the dataset lies where it is only being made.
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), _full_disk_named(data_dir):
             unfinished.download_and_prepare(
                 download_config=tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
             )
@@ -83,18 +85,30 @@ def main() -> None:
     _print_report(_read_report(place / REPORT_FILE))
 
 
-def _processors() -> int:
-    """How many this process may use, which a scheduler may have limited."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+@contextlib.contextmanager
+def _full_disk_named(data_dir: Path) -> Iterator[None]:
+    """TensorFlow writes the records, whose errors are no OSErrors and are wrapped by TFDS besides."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error.__cause__, tf.errors.OpError):
+            raise
+        raise DataError(
+            f"the records cannot be written to {data_dir} ({error.__cause__.message.rpartition('; ')[2]}); make room "
+            "there, or name another --data-dir"
+        ) from error
 
 
 def _read_report(path: Path) -> dict:
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        raise DataError(
-            f"{path.parent} is no whole dataset: {path.name} is missing or damaged; use --overwrite"
-        ) from None
+        report = json.loads(path.read_text())
+        if report["splits"].keys() == report["annotation_files"].keys() and report["class_names"]:
+            return report
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        pass
+    raise DataError(f"{path.parent} is no whole dataset: {path.name} is missing or damaged; use --overwrite")
 
 
 def _check_same_source(report: dict, manual_dir: Path, release: str | None, place: Path) -> None:

@@ -1,9 +1,15 @@
-"""Evaluates a checkpoint on the test split: the paper's figures, and COCO result files.
+"""Evaluates a checkpoint, or result files of any tool, on the test split: the paper's figures.
 
 python scripts/evaluate.py --checkpoint DIR [--best] [--output DIR] [--data.FIELD VALUE ...]
+python scripts/evaluate.py --results-amodal FILE --results-inmodal FILE --dataset DIR [--output DIR]
 
-The configuration comes from the checkpoint; its data and evaluation sections can be changed here. Writes metrics.json,
-detections_amodal.json and detections_inmodal.json.
+A checkpoint brings its configuration. Its data and evaluation sections can be changed here, and the size of the
+network's input canvas, --model.input.height and --model.input.width. Writes metrics.json, detections_amodal.json and
+detections_inmodal.json: by default to `evaluation` in the run, as the training does, or to `evaluation_best`.
+
+Result files are in COCO's results format; either one will do. Det is measured on the boxes of the amodal file, or on
+those of --results-det. The split is --data.test-split, and --model.occlusion.threshold decides what is occluded. Writes
+metrics.json where --output says. docs/evaluation.md describes the protocol and the files.
 """
 
 import argparse
@@ -13,8 +19,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
-from amodal_jax.config import override
+from amodal_jax.config import Config, ModelConfig, override
 from amodal_jax.errors import ConfigError
+
+_FIELDS_OF_CHECKPOINTS = ("--data.", "--evaluation.", "--model.input.height", "--model.input.width")
+_FIELDS_OF_FILES = ("--data.directory", "--data.test-split", "--model.occlusion.threshold")
 
 
 def main() -> None:
@@ -22,39 +31,86 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument(
-        "--checkpoint", type=Path, required=True, metavar="DIR", help="a run, or one of its checkpoints"
-    )
+    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="a run, one of its checkpoints, or an export")
     parser.add_argument("--best", action="store_true", help="the run's best checkpoint, not its last")
+    parser.add_argument("--results-amodal", type=Path, metavar="FILE", help="amodal masks, and boxes where it has them")
+    parser.add_argument("--results-inmodal", type=Path, metavar="FILE", help="inmodal masks")
+    parser.add_argument("--results-det", type=Path, metavar="FILE", help="amodal boxes; default: the amodal file's")
+    parser.add_argument("--dataset", metavar="DIR", help="the built dataset; the same as --data.directory")
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="the folder to write; default: evaluation in the run"
+        "--output", type=Path, metavar="DIR", help="the folder to write; default: in the run, see above"
     )
     command_line.add_process_arguments(parser)
     arguments, overrides = parser.parse_known_args()
-    for name in overrides:
-        if name.startswith("--") and not name.startswith(("--data.", "--evaluation.")):
-            raise ConfigError(
-                f"{name.partition('=')[0]} cannot be set: the network is the checkpoint's; "
-                "only --data.FIELD and --evaluation.FIELD can be changed"
-            )
+    if arguments.dataset is not None:
+        overrides += ["--data.directory", arguments.dataset]
+    kinds = {"det": arguments.results_det, "amodal": arguments.results_amodal, "inmodal": arguments.results_inmodal}
+    files = {kind: path for kind, path in kinds.items() if path is not None}
+    if (arguments.checkpoint is not None) == bool(files):
+        raise ConfigError("name either a --checkpoint, or result files with --results-amodal and --results-inmodal")
+    if files:
+        _evaluate_files(files, arguments, overrides)
+    else:
+        _evaluate_checkpoint(arguments, overrides)
+
+
+def _evaluate_files(files: dict[str, Path], arguments: argparse.Namespace, overrides: list[str]) -> None:
+    for name in ("best", "distributed", "coordinator", "processes", "process"):
+        value = getattr(arguments, name)
+        if value is not None and value is not False:
+            raise ConfigError(f"--{name} cannot be set: it is of a checkpoint's evaluation, and files are scored here")
+    _check_fields(overrides, _FIELDS_OF_FILES, "no network is run")
+    # The classes are the dataset's.
+    config = override(Config(model=ModelConfig(class_names=())), overrides)
+    # Imported here, so that --help and a mistyped argument do without JAX.
+    from amodal_jax.evaluate import evaluate_files
+
+    print(
+        f"{', '.join(map(str, files.values()))} on {config.data.directory}, split {config.data.test_split}", flush=True
+    )
+    evaluate_files(files, config, arguments.output)
+    if arguments.output is not None:
+        print(f"written to {arguments.output}")
+
+
+def _evaluate_checkpoint(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    _check_fields(overrides, _FIELDS_OF_CHECKPOINTS, "the network is the checkpoint's")
     command_line.keep_compilations()
     command_line.join_processes(arguments)
     # Imported here, so that --help and a mistyped argument do without JAX.
     import jax
 
     from amodal_jax.build import build_detector
-    from amodal_jax.checkpoint import load_checkpoint, run_directory
+    from amodal_jax.checkpoint import Kind, evaluation_folder, load_checkpoint, run_of
     from amodal_jax.evaluate import evaluate_detector
 
-    config, variables, step = load_checkpoint(arguments.checkpoint, kind="best" if arguments.best else "last")
+    kind: Kind = "best" if arguments.best else "last"
+    run = run_of(arguments.checkpoint, kind=kind)
+    if arguments.output is not None:
+        output = arguments.output
+    elif run is not None:
+        output = evaluation_folder(*run)
+    else:
+        raise ConfigError(
+            f"{arguments.checkpoint}: this checkpoint lies in no run directory; name a folder with --output"
+        )
+    config, variables, step = load_checkpoint(arguments.checkpoint, kind=kind)
     config = override(config, overrides)
-    output = arguments.output or run_directory(arguments.checkpoint) / "evaluation"
+    checkpoint = {"directory": str(arguments.checkpoint.absolute()), "kind": run and run[1], "step": step}
     first = jax.process_index() == 0
     if first:
         print(f"checkpoint of step {step}, {config.data.directory}, split {config.data.test_split}", flush=True)
-    evaluate_detector(build_detector(config), variables, config, output)
+    evaluate_detector(build_detector(config), variables, config, output, checkpoint=checkpoint)
     if first:
         print(f"written to {output}")
+
+
+def _check_fields(overrides: list[str], known: tuple[str, ...], reason: str) -> None:
+    for argument in overrides:
+        name = argument.partition("=")[0]
+        if name.startswith("--") and not name.replace("_", "-").startswith(known):
+            fields = [f"{field}FIELD" if field.endswith(".") else field for field in known]
+            raise ConfigError(f"{name} cannot be set: {reason}; only {', '.join(fields)} can be changed")
 
 
 if __name__ == "__main__":

@@ -181,10 +181,31 @@ def mask_output(rng):
     return {"masks": masks[:, 0], "boxes": rois, "image_size": np.array(size), "packed": np.packbits(pasted, axis=-1)}
 
 
+def masks(rng):
+    """The share of whole masks in the bins of regions, by ROIAlign as detectron2 cuts its mask targets."""
+    y, x = np.mgrid[:150, :200] + 0.5
+    whole, rois, targets = [], [], []
+    for _ in range(10):
+        centre, radius = rng.uniform([70, 55], [130, 95]), np.exp(rng.uniform(np.log(18), np.log(45)))
+        angle = np.arctan2(y - centre[1], x - centre[0])
+        outline = radius * (0.8 + 0.2 * np.sin(rng.integers(2, 6) * angle + rng.uniform(0, 6)))
+        mask = np.hypot(x - centre[0], (y - centre[1]) * rng.uniform(0.8, 1.2)) <= outline
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        truth = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
+        sides = np.tile(truth[2:] - truth[:2], 2)
+        frames = np.stack([truth, *(truth + rng.uniform(-0.15, 0.15, (2, 4)) * sides)]).astype(np.float32)
+        image = torch.tensor(mask)[None, None].float()
+        cut = torchvision.ops.roi_align(image, [torch.tensor(frames)], 28, 1.0, sampling_ratio=0, aligned=True)[:, 0]
+        whole.append(np.packbits(mask, axis=-1))
+        rois.append(frames)
+        targets.append(cut.numpy())
+    return {"masks": np.stack(whole), "rois": np.stack(rois), "coverage": np.stack(targets).astype(np.float16)}
+
+
 def main():
     """Writes one file per operation."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for seed, make in enumerate([boxes, anchors, matching, nms, roi_align, resize, mask_output]):
+    for seed, make in enumerate([boxes, anchors, matching, nms, roi_align, resize, mask_output, masks]):
         arrays: dict[str, Any] = {
             name: np.asarray(getattr(value, "detach", lambda value=value: value)())
             for name, value in make(np.random.default_rng(seed)).items()

@@ -214,7 +214,7 @@ def main():
     for version in MODELS:
         for name, arrays in {"drawn": drawn(version), "kitti": kitti(version, arguments.kitti)}.items():
             path = FOLDER / f"{version}_{name}.npz"
-            np.savez_compressed(path, **arrays)
+            np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
             print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB", flush=True)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
+from amodal_jax.errors import ConfigError
 from amodal_jax.report import write_report
 
 
@@ -17,6 +18,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="the page; default: report.html in the run directory")
     parser.add_argument("--images", type=int, default=24, help="images in the gallery (default: %(default)s)")
     arguments = parser.parse_args()
+    if arguments.images < 0:
+        raise ConfigError(f"--images is {arguments.images}; it has to be 0 or more")
     print(write_report(arguments.run_dir, arguments.out, images=arguments.images))
 
 

@@ -4,7 +4,6 @@ Example: python scripts/synthesise.py --out ../synthetic --train 600 --test 150 
 """
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
@@ -12,6 +11,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from amodal_jax import command_line
+from amodal_jax.config import KINS_CLASS_NAMES
+from amodal_jax.cores import usable_cores
 from data.synthetic.generate import Request, generate
 
 
@@ -24,10 +25,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="other scenes for each one (default %(default)s)")
     parser.add_argument("--width", type=int, default=1242, help="pixels (default %(default)s)")
     parser.add_argument("--height", type=int, default=375, help="pixels (default %(default)s)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
+    parser.add_argument(
+        "--classes", default=",".join(KINS_CLASS_NAMES), metavar="NAME,...", help="of the objects (default %(default)s)"
+    )
+    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (here %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace other synthetic scenes in the folder")
     arguments = parser.parse_args()
-    request = Request(arguments.train, arguments.test, arguments.seed, arguments.width, arguments.height)
+    classes = tuple(name.strip() for name in arguments.classes.split(",") if name.strip())
+    request = Request(arguments.train, arguments.test, arguments.seed, arguments.width, arguments.height, classes)
     started = time.monotonic()
     drawn = generate(arguments.out, request, workers=arguments.workers, overwrite=arguments.overwrite)
     if drawn:

@@ -8,8 +8,8 @@ normalisation, the place of the strides, the anchors and so on) replaces CONFIG'
 line replace both. What became of every layer is printed, and written to DIR/init.json.
 
 SIGTERM or Ctrl-C saves a checkpoint and ends with status 0; the same command goes on from there. On several machines,
-start one process on each with --distributed (SLURM and Open MPI are recognised) or with --coordinator, --processes and
---process; DIR must be on a file system that all of them see.
+start one process on each, which takes all of its GPUs, or one for each GPU: by srun or mpirun with --distributed, or by
+hand with --coordinator, --processes and --process. DIR must be on a file system that all of them see.
 """
 
 import argparse

@@ -19,6 +19,7 @@ from amodal_jax.config import (
     RPNConfig,
     TrainConfig,
 )
+from amodal_jax.crop_shape import PACKED_CROP_SHAPE
 from amodal_jax.structures import Batch, GroundTruth
 
 CANVAS = (64, 96)
@@ -59,9 +60,10 @@ def micro_batch(images: int, seed: int = 0) -> Batch:
             boxes=np.concatenate([corner, corner + side], axis=-1),
             labels=rng.integers(0, 7, (images, SLOTS)).astype(np.int32),
             occlusion_ratio=rng.random((images, SLOTS), dtype=np.float32) * 0.2,
-            amodal_crops=rng.integers(0, 256, (images, SLOTS, 112, 14), dtype=np.uint8),
-            inmodal_crops=rng.integers(0, 256, (images, SLOTS, 112, 14), dtype=np.uint8),
+            amodal_crops=rng.integers(0, 256, (images, SLOTS, *PACKED_CROP_SHAPE), dtype=np.uint8),
+            inmodal_crops=rng.integers(0, 256, (images, SLOTS, *PACKED_CROP_SHAPE), dtype=np.uint8),
             valid=np.arange(SLOTS) < rng.integers(2, 6, (images, 1)),
+            crowd=np.zeros((images, SLOTS), bool),
         ),
     )
     return jax.tree.map(jnp.asarray, batch)
@@ -70,3 +72,15 @@ def micro_batch(images: int, seed: int = 0) -> Batch:
 def image_keys(images: int, seed: int = 0) -> jax.Array:
     """A sampling key for each image."""
     return jax.random.split(jax.random.key(seed), images)
+
+
+def loud(variables, size=1.0):
+    """Variables with large weights in the last layers: at first outputs are all but equal, whatever comes in."""
+
+    def value(path, leaf):
+        names = {key.key for key in path}
+        if names & {"cls_logits", "cls_score", "bbox_pred", "occ_score", "mask_fcn_logits"} and "kernel" in names:
+            return jax.random.normal(jax.random.key(leaf.size), leaf.shape) * size / np.sqrt(leaf.shape[-2])
+        return leaf
+
+    return jax.tree_util.tree_map_with_path(value, variables)

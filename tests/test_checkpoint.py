@@ -1,10 +1,10 @@
 import contextlib
 import dataclasses
 import logging
-import resource
 import shutil
-import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -16,16 +16,21 @@ from amodal_jax.build import build_detector, initialise
 from amodal_jax.checkpoint import (
     Checkpoint,
     CheckpointWriter,
-    best_metrics,
+    best_evaluation,
+    evaluation_folder,
+    last_config,
     load_checkpoint,
-    read_config,
     restore_last,
+    run_of,
     write_config,
 )
+from amodal_jax.config import read_config
 from amodal_jax.errors import CheckpointError, ConfigError
 from amodal_jax.optimizer import make_optimizer
+from tests.full_disk import files_limited_to
 from tests.micro import micro_config
 
+ROOT = Path(__file__).resolve().parents[1]
 CONFIG = micro_config()
 
 
@@ -38,14 +43,14 @@ def variables():
     return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
 
 
-def checkpoint_of(step, variables, metrics=None):
+def checkpoint_of(step, variables, metrics=None, unlogged=None):
     """The variables plus `step`, on all devices, with an optimiser's state and a position."""
     moved = jax.tree.map(lambda leaf: leaf + np.float32(step), variables)
     optimizer = make_optimizer(CONFIG.train, frozen_stages=2)
     state = jax.tree.map(lambda leaf: leaf + 2 * step, optimizer.init(moved["params"]))
     everywhere = NamedSharding(Mesh(np.array(jax.local_devices()), "batch"), PartitionSpec())
     moved, state = jax.device_put((moved, state), everywhere)
-    return Checkpoint(step, moved, state, {"batches": step}, metrics)
+    return Checkpoint(step, moved, state, {"batches": step}, metrics, unlogged)
 
 
 @pytest.fixture
@@ -103,6 +108,42 @@ def test_a_checkpoint_needs_nothing_but_its_path(run, variables, tmp_path_factor
     assert load_checkpoint(elsewhere)[2] == 2
 
 
+def test_sums_of_figures_come_back_bit_for_bit(tmp_path, variables):
+    one = checkpoint_of(1, variables, unlogged={"steps": 3.0, "loss": 0.1 + 0.2})
+    with contextlib.closing(CheckpointWriter(tmp_path, "last", CONFIG)) as writer:
+        writer.save(one)
+    assert restore_last(tmp_path, variables, one.optimizer_state).unlogged == {"steps": 3.0, "loss": 0.1 + 0.2}
+
+
+def test_a_step_that_is_saved_again_is_replaced(tmp_path, variables):
+    """A run that fell back to an older checkpoint comes by the step of its best one again."""
+    for score in (0.25, 0.5):
+        with contextlib.closing(CheckpointWriter(tmp_path, "best", CONFIG)) as writer:
+            writer.save(checkpoint_of(1, variables, {"amodal/AP": score}))
+            writer.save(checkpoint_of(1, variables, {"amodal/AP": score + 0.125}))
+        assert best_evaluation(tmp_path) == (CONFIG, {"amodal/AP": score + 0.125})
+    assert kept(tmp_path, "best") == [1]
+
+
+def test_the_configuration_is_the_checkpoints_own(run, tmp_path):
+    assert not (run / "config.json").exists()
+    assert last_config(run) == CONFIG
+    assert last_config(tmp_path / "nowhere") is None
+
+
+def test_an_evaluation_belongs_to_the_run_of_its_checkpoint(run, tmp_path_factory):
+    last = run / "checkpoints" / "last"
+    assert run_of(run) == run_of(last / "3") == (run, "last")
+    assert run_of(run, kind="best") == (run, "best")
+    best = last.with_name("best")
+    shutil.copytree(last, best)
+    assert run_of(best / "3") == (run, "best")
+    assert evaluation_folder(run, "last") != evaluation_folder(run, "best")
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "a" / "b" / "3"
+    shutil.copytree(last / "3", elsewhere)
+    assert run_of(elsewhere) is None
+
+
 def test_saving_copies_before_it_returns(tmp_path, variables):
     checkpoint = checkpoint_of(1, variables)
     writer = CheckpointWriter(tmp_path, "last", CONFIG)
@@ -114,15 +155,18 @@ def test_saving_copies_before_it_returns(tmp_path, variables):
 
 
 def test_the_best_is_kept_apart(run, variables):
-    assert best_metrics(run) is None
-    with pytest.raises(CheckpointError, match="best: there is no checkpoint"):
+    assert best_evaluation(run) is None
+    with pytest.raises(CheckpointError, match="has no checkpoints"):
+        load_checkpoint(run, kind="best")
+    CheckpointWriter(run, "best", CONFIG).close()
+    with pytest.raises(CheckpointError, match="best: there is no checkpoint, for the run has not been evaluated"):
         load_checkpoint(run, kind="best")
     writer = CheckpointWriter(run, "best", CONFIG)
     for step, score in ((1, 0.25), (2, 0.5)):
         writer.save(checkpoint_of(step, variables, {"amodal/AP": score}))
     writer.close()
     assert kept(run, "best") == [2]
-    assert best_metrics(run) == {"amodal/AP": 0.5}
+    assert best_evaluation(run) == (CONFIG, {"amodal/AP": 0.5})
     assert load_checkpoint(run, kind="best")[2] == 2
     assert load_checkpoint(run)[2] == 3
 
@@ -184,8 +228,9 @@ def test_nothing_good_is_an_error(run, variables, tmp_path_factory):
         restore_last(run, one.variables, one.optimizer_state)
     empty = tmp_path_factory.mktemp("empty")
     assert restore_last(empty, one.variables, one.optimizer_state) is None
-    with pytest.raises(CheckpointError, match=f"{empty.name}/checkpoints/last: there is no checkpoint"):
-        load_checkpoint(empty)
+    for place in (empty, empty / "nowhere", run / "checkpoints" / "last"):
+        with pytest.raises(CheckpointError, match=f"{place.name}: has no checkpoints; name the --workdir"):
+            load_checkpoint(place)
 
 
 def test_another_network_is_refused_by_the_parameters_name(run, variables):
@@ -211,24 +256,43 @@ def test_a_configuration_that_does_not_fit_its_checkpoint_is_refused(tmp_path, v
 
 
 def test_a_full_disk_leaves_the_last_good_one(run, variables):
-    """The limit on a file's size fails the same writes as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    usual = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        writer = CheckpointWriter(run, "last", CONFIG)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
-        with (
-            pytest.raises(CheckpointError, match="could not be written .* the newest good one is of step 3"),
-            contextlib.closing(writer),
-        ):
-            writer.save(checkpoint_of(4, variables))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, usual)
-    assert kept(run) == [2, 3]
-    assert restore_last(run, variables, checkpoint_of(3, variables).optimizer_state).step == 3
-    CheckpointWriter(run, "last", CONFIG).close()
+    writer = CheckpointWriter(run, "last", CONFIG)
+    with (
+        files_limited_to(10_000),
+        pytest.raises(CheckpointError, match="could not be written .* the newest good one is of step 3"),
+        contextlib.closing(writer),
+    ):
+        writer.save(checkpoint_of(4, variables))
     assert sorted(path.name for path in (run / "checkpoints" / "last").iterdir()) == ["2", "3"]
+    assert restore_last(run, variables, checkpoint_of(3, variables).optimizer_state).step == 3
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    """Of the many writes that fail at once, each in a thread of its own."""
+    code = f"""
+import contextlib, pathlib
+import jax, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from amodal_jax import command_line
+from amodal_jax.checkpoint import Checkpoint, CheckpointWriter
+from tests.full_disk import files_limited_to
+from tests.micro import micro_config
+
+def main():
+    variables = {{str(i): np.random.default_rng(i).random(20_000) for i in range(60)}}
+    variables = jax.device_put(variables, NamedSharding(Mesh(np.array(jax.local_devices()), "batch"), PartitionSpec()))
+    writer = CheckpointWriter(pathlib.Path({str(tmp_path)!r}), "last", micro_config())
+    with files_limited_to(10_000), contextlib.closing(writer):
+        writer.save(Checkpoint(1, variables, variables, None))
+
+command_line.run(main)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert (result.returncode, result.stderr) == (
+        1,
+        f"error: {tmp_path}/checkpoints/last: a checkpoint could not be written (File too large); there is no good one "
+        "yet. Mend this, then run the same command again\n",
+    )
 
 
 def test_the_run_directorys_configuration(tmp_path):
@@ -236,5 +300,29 @@ def test_the_run_directorys_configuration(tmp_path):
     write_config(tmp_path / "run", CONFIG)
     assert read_config(tmp_path / "run") == CONFIG
     (tmp_path / "run" / "config.json").write_text("{")
-    with pytest.raises(ConfigError, match="not JSON"):
+    with pytest.raises(ConfigError, match=r"run/config\.json: the configuration is not JSON"):
         read_config(tmp_path / "run")
+    (tmp_path / "run" / "config.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"run/config\.json: .*utf-8"):
+        read_config(tmp_path / "run")
+
+
+def test_the_configuration_of_a_run_is_that_of_its_newest_checkpoint(run):
+    """Whatever has become of `config.json`, so that nobody goes on with other values by accident."""
+    other = dataclasses.replace(CONFIG, name="other")
+    assert last_config(run) == CONFIG
+    write_config(run, other)
+    assert last_config(run) == CONFIG
+    (run / "config.json").write_text("{")
+    damage(largest_file(run / "checkpoints" / "last" / "3" / "info"), "gone")
+    (run / "checkpoints" / "last" / "²").mkdir()
+    assert last_config(run) == CONFIG
+    shutil.rmtree(run / "checkpoints")
+    assert last_config(run) is None
+
+
+def test_a_configuration_of_another_version_is_named(run):
+    info = largest_file(run / "checkpoints" / "last" / "3" / "info")
+    info.write_bytes(info.read_bytes().replace(b"fpn_channels", b"fpn_channelz"))
+    with pytest.raises(CheckpointError, match=r"last/3: its configuration cannot be used: .*fpn_channelz"):
+        load_checkpoint(run)

@@ -45,6 +45,7 @@ def test_every_field_can_be_overridden_with_its_own_value():
         (["--model.fpn_channels.x", "2"], "fpn_channels has no fields"),
         (["--train.steps", "many"], "train.steps must be an integer"),
         (["--train.steps", "1.5"], "train.steps"),
+        (["--train.seed", str(2**31)], "train.seed must be under 2147483648"),
         (["--train.learning-rate", "nan"], "train.learning_rate must be finite"),
         (["--data.flip", "1"], "data.flip must be true or false"),
         (["--model.backbone.depth", "34"], "model.backbone.depth must be one of 18, 50, 101"),
@@ -80,6 +81,15 @@ def test_bad_json_is_refused_by_name(text, named):
 def test_the_released_coding_has_no_switches():
     with pytest.raises(ConfigError, match="join_mask"):
         MLCConfig(form="released", join_mask="add")
+
+
+def test_features_of_different_channels_are_not_added():
+    """Before the first mask convolution, the mask feature has the pyramid's channels."""
+    MLCConfig(mask_layer=0, join_mask="add")
+    for changes in ({"mask_layer": 0}, {"join_mask": "add"}):
+        ModelConfig(fpn_channels=128, mlc=MLCConfig(**changes))
+    with pytest.raises(ConfigError, match="join_mask .* mask_layer = 0 .*heads.channels = 256 .*fpn_channels = 128"):
+        ModelConfig(fpn_channels=128, mlc=MLCConfig(mask_layer=0, join_mask="add"))
 
 
 def test_classes_must_differ():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,10 +17,20 @@ from pycocotools.coco import COCO
 
 from amodal_jax.build import build_detector, initialise
 from amodal_jax.checkpoint import Checkpoint, CheckpointWriter
+from amodal_jax.config import Config, DataConfig, ModelConfig
 from amodal_jax.errors import ConfigError, DataError
-from amodal_jax.evaluate import detect_all, evaluate_detector, image_results, read_truth, write_results
+from amodal_jax.evaluate import (
+    EvaluationStopped,
+    detect_all,
+    evaluate_detector,
+    evaluate_files,
+    image_results,
+    images_without_room,
+    read_truth,
+    write_results,
+)
 from amodal_jax.image_reader import read_image
-from amodal_jax.metrics import category_ids, evaluate_results, results_from_truth
+from amodal_jax.metrics import evaluate_results, format_table, results_from_truth
 from amodal_jax.predict import Predictor
 from amodal_jax.structures import Detections
 from tests.micro import micro_config
@@ -31,16 +42,19 @@ DUMMY_DATA = ROOT / "data" / "kins" / "dummy_data"
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     """The smallest network, evaluated on the three images of the dummy data's larger split."""
+    directory = build(DUMMY_DATA, tmp_path_factory.mktemp("datasets"))
+    return with_data(micro_config(), directory=str(directory), test_split="train")
+
+
+def build(manual_dir: Path, data_dir: Path) -> Path:
     import tensorflow_datasets as tfds
 
     from data.kins.kins_dataset_builder import Builder
 
     tfds.disable_progress_bar()
-    builder = Builder(data_dir=tmp_path_factory.mktemp("datasets"))
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=DUMMY_DATA))
-    config = micro_config()
-    data = dataclasses.replace(config.data, directory=str(builder.data_path), test_split="train")
-    return dataclasses.replace(config, data=data)
+    builder = Builder(data_dir=data_dir)
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
+    return Path(builder.data_path)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +74,12 @@ def with_data(config, **changes):
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
 
 
+def files_config(config) -> Config:
+    """What is known of a dataset that result files are scored on: where it is."""
+    data = DataConfig(directory=config.data.directory, test_split=config.data.test_split)
+    return Config(model=ModelConfig(class_names=()), data=data)
+
+
 def test_the_truth_is_what_the_annotation_file_says(config):
     truth = read_truth(config)
     content = json.loads((DUMMY_DATA / "update_train_2020.json").read_text())
@@ -74,6 +94,9 @@ def test_the_truth_is_what_the_annotation_file_says(config):
     np.testing.assert_allclose(sorted(one.box for one in truth.instances), boxes, atol=1e-4)
     for one, (amodal, inmodal) in zip(truth.instances, areas, strict=True):
         assert one.occlusion_ratio == pytest.approx(1 - inmodal / amodal, abs=1e-6)
+    assert truth.file_names == {image["id"]: Path(image["file_name"]).name for image in content["images"]}
+    # Nothing of it is the network's.
+    assert read_truth(files_config(config)) == truth
 
 
 def test_the_truth_of_a_built_dataset_scores_exactly_one(config):
@@ -91,9 +114,27 @@ def test_every_image_is_evaluated_once(evaluated):
     assert metrics["detections"] == len(json.loads((folder / "detections_amodal.json").read_text())) > 0
 
 
+def test_a_stopped_evaluation_writes_nothing(config, network, tmp_path):
+    asked = []
+
+    def stop_requested():
+        asked.append(None)
+        return len(asked) > 1
+
+    with pytest.raises(EvaluationStopped):
+        evaluate_detector(*network, config, tmp_path, stop_requested=stop_requested, progress=False)
+    assert len(asked) > 1
+    assert not any(tmp_path.iterdir())
+
+
 def test_the_files_are_what_stock_coco_reads(config, evaluated):
     metrics, folder = evaluated
-    assert json.loads((folder / "metrics.json").read_text()) == metrics
+    content = json.loads((folder / "metrics.json").read_text())
+    assert content == metrics | {
+        "checkpoint": None,
+        "dataset": {"directory": config.data.directory, "split": "train"},
+        "evaluation": dataclasses.asdict(config.evaluation),
+    }
     assert sorted(path.name for path in folder.iterdir()) == [
         "detections_amodal.json",
         "detections_inmodal.json",
@@ -121,7 +162,7 @@ def test_the_files_are_what_stock_coco_reads(config, evaluated):
 def test_the_detections_are_those_of_the_predictor(config, network, evaluated):
     _, folder = evaluated
     predictor = Predictor(config, network[1])
-    ids = category_ids(config.model.class_names)
+    ids = (1, 2, 4, 5, 6, 7, 8)  # of KINS' files
     files = {kind: json.loads((folder / f"detections_{kind}.json").read_text()) for kind in ("amodal", "inmodal")}
     for image_id in range(3):
         instances = predictor(read_image(DUMMY_DATA / "training" / "image_2" / f"{image_id:06d}.png"))
@@ -137,6 +178,33 @@ def test_the_detections_are_those_of_the_predictor(config, network, evaluated):
             assert np.mean(decoded != masks) < 1e-3
 
 
+def test_ids_are_those_of_the_annotation_files(config, network, evaluated, tmp_path):
+    """Category ids that are nobody's convention, and image ids that 32 bits cannot hold."""
+    manual_dir = Path(shutil.copytree(DUMMY_DATA, tmp_path / "manual"))
+    for path in manual_dir.glob("update_*_2020.json"):
+        content = json.loads(path.read_text())
+        content["categories"] = [one for one in content["categories"] if one["name"] != "rider"]
+        for entry in (*content["categories"], *content["images"]):
+            entry["id"] = changed(entry["id"])
+        for annotation in content["annotations"]:
+            annotation["category_id"] = changed(annotation["category_id"])
+            annotation["image_id"] = changed(annotation["image_id"])
+        path.write_text(json.dumps(content))
+    other = with_data(config, directory=str(build(manual_dir, tmp_path / "datasets")))
+    assert read_truth(other).categories == {changed(key): name for key, name in read_truth(config).categories.items()}
+    metrics = evaluate_detector(*network, other, tmp_path / "evaluated", progress=False)
+    assert metrics == evaluated[0]
+    for name in ("detections_amodal.json", "detections_inmodal.json"):
+        expected = json.loads((evaluated[1] / name).read_text())
+        for one in expected:
+            one |= {key: changed(one[key]) for key in ("category_id", "image_id")}
+        assert json.loads((tmp_path / "evaluated" / name).read_text()) == expected
+
+
+def changed(identifier: int) -> int:
+    return 10 * identifier + 2**40
+
+
 def test_a_branch_that_is_missing_has_no_file_and_no_figures(tmp_path):
     detections = Detections(
         boxes=np.array([[1, 2, 11, 22], [0, 0, 0, 0]], np.float32),
@@ -147,7 +215,7 @@ def test_a_branch_that_is_missing_has_no_file_and_no_figures(tmp_path):
         amodal_masks=None,
         inmodal_masks=np.ones((2, 28, 28), np.float32),
     )
-    results = image_results(detections, 5, (40, 60), category_ids(micro_config().model.class_names), 0.5)
+    results = image_results(detections, 5, (40, 60), (1, 2, 4), 0.5)
     assert results["det"] == [{"image_id": 5, "category_id": 4, "bbox": [1.0, 2.0, 10.0, 20.0], "score": 0.75}]
     assert results.keys() == {"det", "inmodal"}
     # torchvision's pasting lets a full mask reach a pixel over the box.
@@ -155,9 +223,7 @@ def test_a_branch_that_is_missing_has_no_file_and_no_figures(tmp_path):
     write_results(tmp_path / "masks", results, {"det/AP": 0.5})
     assert {path.name for path in (tmp_path / "masks").iterdir()} == {"detections_inmodal.json", "metrics.json"}
 
-    results = image_results(
-        dataclasses.replace(detections, inmodal_masks=None), 5, (40, 60), (1, 2, 3, 4, 5, 6, 7), 0.5
-    )
+    results = image_results(dataclasses.replace(detections, inmodal_masks=None), 5, (40, 60), (1, 2, 4), 0.5)
     write_results(tmp_path / "boxes", results, {"det/AP": 0.5})
     assert {path.name for path in (tmp_path / "boxes").iterdir()} == {"detections.json", "metrics.json"}
     assert json.loads((tmp_path / "boxes" / "detections.json").read_text()) == results["det"]
@@ -168,6 +234,23 @@ def test_a_dataset_of_other_classes_is_refused(config, network):
     other = dataclasses.replace(config, model=dataclasses.replace(config.model, class_names=names))
     with pytest.raises(ConfigError, match=r"cat, dog, but the dataset at .* has cyclist"):
         evaluate_detector(*network, other, None, progress=False)
+
+
+def test_an_image_that_does_not_fit_the_network_is_refused(config, network):
+    """As `Predictor` would not shrink it to fit either, but take a larger canvas."""
+    small = dataclasses.replace(config.model.input, height=32)
+    other = dataclasses.replace(config, model=dataclasses.replace(config.model, input=small))
+    with pytest.raises(DataError, match=r"image 0 of .* becomes .* raise model.input.height to 64 and"):
+        evaluate_detector(*network, other, None, progress=False)
+
+
+def test_images_with_all_detections_that_there_may_be_are_counted(config, evaluated):
+    _, folder = evaluated
+    results = {"det": json.loads((folder / "detections_amodal.json").read_text())}
+    counts = np.bincount([one["image_id"] for one in results["det"]])
+    assert config.evaluation.max_detections == counts.max()
+    assert images_without_room(results, counts.max()) == (counts == counts.max()).sum()
+    assert images_without_room(results, counts.max() + 1) == 0
 
 
 def test_a_missing_dataset_or_split_is_named(config, network):
@@ -181,6 +264,40 @@ def test_two_images_of_one_id_are_refused(config):
     # The dummy data counts the images of both splits from 0.
     with pytest.raises(DataError, match="two images have the id [01]"):
         read_truth(with_data(config, test_split="train+test"))
+
+
+def test_files_of_an_evaluation_give_its_figures_by_id_and_by_name(config, evaluated, tmp_path):
+    metrics, folder = evaluated
+    files = {kind: folder / f"detections_{kind}.json" for kind in ("amodal", "inmodal")}
+    scored = files_config(config)
+    assert evaluate_files(files, scored, tmp_path / "scored", progress=False) == metrics
+    assert json.loads((tmp_path / "scored" / "metrics.json").read_text()) == {
+        "results": {kind: str(path) for kind, path in files.items()},
+        "dataset": {"directory": config.data.directory, "split": "train"},
+        "occlusion_threshold": 0.05,
+        **metrics,
+    }
+
+    names = read_truth(scored).file_names
+    for kind, path in files.items():
+        found = json.loads(path.read_text())
+        named = [one | {"image_id": f"testing/{names[one['image_id']]}"} for one in found]
+        (tmp_path / f"{kind}.json").write_text(json.dumps(named))
+    files = {kind: tmp_path / f"{kind}.json" for kind in files}
+    assert evaluate_files(files, scored, None, progress=False) == metrics
+
+    # Of a network with one mask branch only, the figures of that branch, and of its boxes if they are asked for.
+    kept = {name: value for name, value in metrics.items() if not name.startswith("amodal/")}
+    inmodal_only = {"det": files["inmodal"], "inmodal": files["inmodal"]}
+    assert evaluate_files(inmodal_only, scored, None, progress=False) == kept
+
+
+def test_a_file_that_cannot_be_scored_leaves_nothing(config, evaluated, tmp_path):
+    path = tmp_path / "cut.json"
+    path.write_text((evaluated[1] / "detections_amodal.json").read_text()[:-9])
+    with pytest.raises(DataError, match=r"cut\.json: is no complete json file"):
+        evaluate_files({"amodal": path}, files_config(config), tmp_path / "scored", progress=False)
+    assert not (tmp_path / "scored").exists()
 
 
 @pytest.fixture(scope="module")
@@ -226,12 +343,33 @@ def test_a_checkpoint_is_all_that_the_script_needs_and_processes_share_the_image
     metrics, folder = evaluated
     again = json.loads((run / "evaluation" / "metrics.json").read_text())
     assert again["images"] == 3
-    assert again.keys() == metrics.keys()
+    assert again["checkpoint"] == {"directory": str(run), "kind": "last", "step": 7}
+    assert again["dataset"]["split"] == "train"
     for name, value in metrics.items():
         assert again[name] == pytest.approx(value, abs=1e-3), name
     for name in ("detections_amodal.json", "detections_inmodal.json"):
         one, other = (json.loads((path / name).read_text()) for path in (run / "evaluation", folder))
         assert [result["image_id"] for result in one] == [result["image_id"] for result in other]
+
+
+def test_the_best_is_evaluated_beside_the_last(run, tmp_path):
+    whole = shutil.copytree(run, tmp_path / "run")
+    shutil.copytree(run / "checkpoints" / "last" / "7", whole / "checkpoints" / "best" / "7")
+    (whole / "evaluation").mkdir(exist_ok=True)
+    (whole / "evaluation" / "metrics.json").write_text("of the last")
+    result = subprocess.run(script("--checkpoint", whole, "--best"), capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stderr
+    assert (whole / "evaluation" / "metrics.json").read_text() == "of the last"
+    best = json.loads((whole / "evaluation_best" / "metrics.json").read_text())
+    assert best["checkpoint"] == {"directory": str(whole), "kind": "best", "step": 7}
+
+
+def test_a_checkpoint_alone_needs_a_place_for_its_evaluation(run, tmp_path):
+    alone = shutil.copytree(run / "checkpoints" / "last" / "7", tmp_path / "some" / "folder" / "7")
+    result = subprocess.run(script("--checkpoint", alone), capture_output=True, text=True, timeout=600)
+    assert result.returncode == 1
+    assert "folder/7: this checkpoint lies in no run directory; name a folder with --output" in result.stderr
+    assert not list(tmp_path.rglob("metrics.json"))
 
 
 @pytest.mark.parametrize(
@@ -250,12 +388,42 @@ def test_what_the_script_cannot_use_is_one_line(run, arguments, message):
     assert "Traceback" not in result.stderr
 
 
+def test_the_script_scores_files_of_any_tool(config, evaluated, tmp_path):
+    metrics, folder = evaluated
+    files = [f"--results-{kind}={folder / f'detections_{kind}.json'}" for kind in ("amodal", "inmodal")]
+    places = ["--dataset", config.data.directory, "--data.test-split", "train", "--output", tmp_path]
+    result = subprocess.run(script(*files, *places), capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stderr
+    assert format_table(metrics) in result.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    assert {name: content[name] for name in metrics} == metrics
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name either a --checkpoint, or result files"),
+        (["--checkpoint", "run", "--results-det", "a.json"], "name either a --checkpoint, or result files"),
+        (["--results-det", "a.json", "--best"], "--best cannot be set"),
+        (["--results-det", "a.json", "--evaluation.score-threshold", "0.5"], "--evaluation.score-threshold cannot be"),
+        (["--results-det", "a.json", "--dataset", "/nowhere"], "/nowhere: no such dataset"),
+    ],
+)
+def test_files_and_checkpoints_have_options_of_their_own(arguments, message):
+    result = subprocess.run(script(*arguments), capture_output=True, text=True, timeout=600)
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("error: ")
+    assert message in result.stderr
+
+
 def test_images_are_in_the_order_of_the_records(config, network):
     from amodal_jax.input_pipeline import evaluation_batches
 
     counted = []
     batches = evaluation_batches(config, batch_size=8)
-    results, image_ids = detect_all(*network, config, batches, counted.append)
+    results, image_ids = detect_all(*network, config, batches, tuple(range(7)), counted.append)
     assert sorted(image_ids) == [0, 1, 2]
     assert counted == [3]
     assert list(dict.fromkeys(one["image_id"] for one in results["det"])) == image_ids

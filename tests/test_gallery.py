@@ -53,7 +53,7 @@ def test_small_parts_can_be_left_out():
 
 
 @hypothesis.given(st.integers(0, 2**32 - 1))
-@hypothesis.settings(max_examples=30, deadline=None)
+@hypothesis.settings(max_examples=30)
 def test_path_has_the_mask_s_area(seed):
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:60, :90]

@@ -9,6 +9,7 @@ import pytest
 
 from amodal_jax.errors import ImageError
 from amodal_jax.image_reader import read_image
+from tests.test_image_framing import with_orientation
 
 HEIGHT, WIDTH = 40, 64
 
@@ -42,13 +43,6 @@ def png(width: int, height: int, depth: int, colour: int, rows: bytes, palette: 
         + chunk(b"IDAT", zlib.compress(rows))
         + chunk(b"IEND", b"")
     )
-
-
-def with_orientation(jpeg: bytes, orientation: int) -> bytes:
-    """Inserts an EXIF segment that says how the camera was held."""
-    tiff = b"II*\x00\x08\x00\x00\x00" + struct.pack("<HHHIHHI", 1, 0x0112, 3, 1, orientation, 0, 0)
-    segment = b"Exif\x00\x00" + tiff
-    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "ppm", "tiff"])

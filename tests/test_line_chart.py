@@ -1,11 +1,15 @@
 import html.parser
 import json
 import math
+import re
+from importlib import resources
 
 import hypothesis
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 
+import amodal_jax
 from amodal_jax.line_chart import line_chart, script_json, ticks
 
 finite = st.floats(-1e6, 1e6)
@@ -82,3 +86,53 @@ def test_json_cannot_end_its_script():
     value = {"</script>": "<!--"}
     assert "<" not in script_json(value)
     assert json.loads(script_json(value)) == value
+
+
+# Linear RGB as it is seen with one kind of cone missing (Machado, Oliveira and Fernandes 2009, severity 1).
+COLOUR_VISION = {
+    "normal": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+RGB_TO_XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
+
+
+def linear(colours: list[str]) -> np.ndarray:
+    values = np.array([[int(colour[place : place + 2], 16) for place in (0, 2, 4)] for colour in colours]) / 255
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def cielab(colours: np.ndarray) -> np.ndarray:
+    xyz = np.clip(colours, 0, 1) @ RGB_TO_XYZ.T / (0.95047, 1, 1.08883)
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116).T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_lines_are_told_apart_by_everybody(scheme):
+    style = resources.files(amodal_jax).joinpath("report_template.html").read_text()
+    lines = linear(re.findall(r"--line\d: #(\w{6});", style)[8 * scheme : 8 * scheme + 8])
+    panel = linear([re.findall(r"--panel: #(\w+);", style)[scheme].ljust(6, "f")])
+    assert len(lines) == 8
+    for matrix in COLOUR_VISION.values():
+        seen = cielab(lines @ np.transpose(matrix))
+        distances = np.linalg.norm(seen[:, None] - seen, axis=-1)[np.triu_indices(8, 1)]
+        assert distances.min() > 25
+    brightness, background = lines @ RGB_TO_XYZ[1], panel @ RGB_TO_XYZ[1]
+    contrast = (np.maximum(brightness, background) + 0.05) / (np.minimum(brightness, background) + 0.05)
+    assert contrast.min() > 2.95

@@ -16,7 +16,7 @@ def areas_by_counting(mask, box, fine):
     return points.reshape(112, fine, 112, fine).mean(axis=(1, 3))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 2**31 - 1))
 def test_equals_counting_points(seed):
     """Boxes at fractions of pixels, also beyond the image; cells that are covered by about half may fall either way."""

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
@@ -36,7 +36,6 @@ def test_encodes_as_the_whole_image(golden):
         assert rle == encode_whole(mask_output.paste_mask(mask, box, size))
 
 
-@settings(deadline=None)
 @given(
     st.integers(0, 2**31 - 1),
     st.tuples(st.integers(1, 40), st.integers(1, 40)),

@@ -8,12 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
 from amodal_jax.metrics import (
     AnnotatedImages,
     AnnotatedInstance,
-    category_ids,
     evaluate_results,
     format_table,
     results_from_truth,
@@ -67,7 +65,7 @@ instances = st.builds(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(instances, min_size=1, max_size=12, unique_by=lambda i: (i.image_id, i.category_id, i.box)))
 def test_the_ground_truth_as_prediction_scores_exactly_one(found):
     truth = truth_of(*found, images=3)
@@ -216,19 +214,6 @@ def test_what_does_not_belong_to_the_ground_truth_is_refused():
         evaluate_results(truth, {"amodal": [{"image_id": 1, "category_id": 4, "bbox": [1, 1, 5, 5], "score": 0.5}]})
     with pytest.raises(DataError, match="no instances"):
         evaluate_results(dataclasses.replace(truth, instances=[]), {"det": []})
-
-
-def test_category_ids_of_kins_are_those_of_its_files():
-    assert dict(zip(KINS_CLASS_NAMES, category_ids(KINS_CLASS_NAMES), strict=True)) == {
-        "cyclist": 1,
-        "pedestrian": 2,
-        "car": 4,
-        "tram": 5,
-        "truck": 6,
-        "van": 7,
-        "misc": 8,
-    }
-    assert category_ids(("cat", "dog")) == (1, 2)
 
 
 def test_the_table_shows_what_there_is():

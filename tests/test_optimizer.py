@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from amodal_jax.build import build_detector, initialise
@@ -19,7 +19,6 @@ def test_the_papers_schedule():
     np.testing.assert_allclose([schedule(step) for step in steps], expected, rtol=1e-5)
 
 
-@settings(deadline=None)  # the first example compiles
 @given(steps=st.integers(2, 1000), batch_size=st.integers(1, 64))
 def test_a_cosine_falls_to_nothing_and_scales_with_the_batch(steps, batch_size):
     train = TrainConfig(

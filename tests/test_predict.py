@@ -7,15 +7,13 @@ import cv2
 import jax
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import amodal_jax
 from amodal_jax.build import build_detector, initialise
-from amodal_jax.config import Config
+from amodal_jax.canvas import source_canvas
 from amodal_jax.errors import ImageError
 from amodal_jax.image_reader import read_image
-from amodal_jax.predict import Predictor, input_canvas, source_canvas
+from amodal_jax.predict import Predictor
 from tests.micro import micro_config
 
 
@@ -96,35 +94,6 @@ def test_an_image_that_fits_no_canvas(predictor):
     assert np.all(instances.boxes[:, 2] <= 150)
     assert np.all(instances.boxes[:, 3] <= 200)
     assert instances.boxes[:, 3].max() > 100
-
-
-@given(height=st.integers(1, 4000), width=st.integers(1, 4000))
-def test_canvases_hold_the_image_without_much_waste(height, width):
-    config = Config()
-    canvas = source_canvas((height, width), config)
-    assert canvas[0] >= height
-    assert canvas[1] >= width
-    if canvas != (config.data.canvas_height, config.data.canvas_width):
-        assert canvas[0] < height + 128
-        assert canvas[1] < width + 128
-
-    scale = min(800 / min(height, width), 3000 / max(height, width))
-    if min(height, width) * scale < 1:
-        with pytest.raises(ImageError, match="too thin"):
-            input_canvas((height, width), config)
-        return
-    canvas = input_canvas((height, width), config)
-    assert canvas[0] % 32 == canvas[1] % 32 == 0
-    needed = [np.ceil(np.floor(side * scale + 1e-6) / 32) * 32 for side in (height, width)]
-    assert canvas[0] >= needed[0]
-    assert canvas[1] >= needed[1]
-    assert canvas[0] * canvas[1] <= 1.3 * needed[0] * needed[1]
-
-
-def test_all_sizes_of_kitti_share_one_canvas():
-    sizes = [(370, 1224), (374, 1238), (375, 1242), (376, 1241)]
-    assert {source_canvas(size, Config()) for size in sizes} == {(376, 1242)}
-    assert {input_canvas(size, Config()) for size in sizes} == {(800, 2656)}
 
 
 def test_objects_of_a_kitti_frame_are_in_its_pixels(predictor, sample_data):

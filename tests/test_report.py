@@ -72,7 +72,11 @@ def run_dir(config, tmp_path_factory):
     wrong = {"image_id": image_id, "category_id": 4, "bbox": [2, 2, 20, 10], "score": 0.8, "occluded": 0.7}
     for kind in ("amodal", "inmodal"):
         results[kind].append(wrong | {"segmentation": rle})
-    write_results(run_dir / "evaluation", results, metrics)
+    measured = {
+        "checkpoint": {"directory": str(run_dir), "kind": "last", "step": 20_000},
+        "dataset": {"directory": config.data.directory, "split": "test"},
+    }
+    write_results(run_dir / "evaluation", results, metrics, measured)
     return run_dir
 
 
@@ -111,6 +115,7 @@ def test_page_has_figures_curves_and_gallery(page, run_dir, config):
     assert text.count('<figure class="chart">') == 4  # loss, its terms, average precision, images per second
     metrics = json.loads((run_dir / "evaluation" / "metrics.json").read_text())
     assert f"<td>{100 * metrics['amodal/AP75']:.1f}</td>" in text
+    assert f"<p>Checkpoint of step 20,000, split “test” of {config.data.directory}.</p>" in text
     assert "missing" not in {attributes.get("class") for _, attributes in elements}
     truth = read_truth(config)
     outlined = sum(attributes.get("class") == "stroke" and attributes["id"][2] == "t" for _, attributes in elements)
@@ -269,7 +274,7 @@ def test_nothing_from_data_becomes_markup(tmp_path, browser, monkeypatch):
             "is_crowd": np.array([False]),
         },
     }
-    monkeypatch.setattr(report, "_chosen_records", lambda config, count: ([record], 1))
+    monkeypatch.setattr(report, "_chosen_records", lambda config, count: ({1: HOSTILE}, [record], 1))
     page = report.write_report(run_dir, tmp_path / "page.html")
     tags = [tag for tag, _ in Elements(page.read_text()).found]
     assert "img" not in tags
@@ -291,7 +296,7 @@ def test_size_stays_bounded(tmp_path, monkeypatch):
     records = [
         {"image": noise, "image/id": number, "image/filename": b"noise.png", "objects": empty} for number in range(12)
     ]
-    monkeypatch.setattr(report, "_chosen_records", lambda config, count: (records, len(records)))
+    monkeypatch.setattr(report, "_chosen_records", lambda config, count: ({}, records, len(records)))
     (tmp_path / "config.json").write_text(to_json(Config()))
     assert report.write_report(tmp_path).stat().st_size < 15_000_000
 
@@ -306,6 +311,9 @@ def test_log_of_a_run_that_was_killed_and_resumed(tmp_path):
     log.write_text('{"step": 1, "loss": 5}\nnonsense\n{"step": 2, "loss": 4}\n')
     with pytest.raises(DataError, match=r"metrics\.jsonl, line 2"):
         report.read_metrics_log(log)
+    log.write_bytes(b"\xff\xfe\n{}\n")
+    with pytest.raises(DataError, match=r"metrics\.jsonl, line 1"):
+        report.read_metrics_log(log)
 
 
 def test_damaged_runs_are_refused_by_file(tmp_path, config):
@@ -318,6 +326,13 @@ def test_damaged_runs_are_refused_by_file(tmp_path, config):
     (tmp_path / "evaluation").mkdir()
     (tmp_path / "evaluation" / "metrics.json").write_text("{")
     with pytest.raises(DataError, match=r"metrics\.json: is no JSON"):
+        report.write_report(tmp_path)
+    (tmp_path / "evaluation" / "metrics.json").write_text('{"det/AP": "0.5"}')
+    with pytest.raises(DataError, match=r"metrics\.json: holds no figures"):
+        report.write_report(tmp_path)
+    (tmp_path / "evaluation" / "metrics.json").write_text('{"det/AP": 0.5}')
+    (tmp_path / "evaluation" / "detections_amodal.json").write_text('[{"image_id": 1}]')
+    with pytest.raises(DataError, match=r"detections_amodal\.json: is no list of results with bbox, category_id"):
         report.write_report(tmp_path)
     assert not (tmp_path / "report.html").exists()
 

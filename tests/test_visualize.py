@@ -167,7 +167,7 @@ boxes_strategy = st.lists(
 
 
 @hypothesis.given(boxes_strategy)
-@hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.settings(max_examples=40)
 def test_labels_stay_in_the_image_and_say_when_they_overlap(boxes):
     widths = np.full(len(boxes), 90)
     places, crowded = visualize.place_labels(boxes, widths, 18, (375, 1242))

@@ -5,8 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from amodal_jax.config import KINS_CLASS_NAMES
 from data.kins import layout
-from data.kins.categories import CLASS_NAMES
 from data.kins.writer import KinsAnnotation, write_annotations
 
 TRAIN_IMAGE_COUNT = 11  # no multiple of any batch size
@@ -42,14 +42,14 @@ def write_tiny_scenes(folder: Path) -> None:
                     KinsAnnotation(
                         id=2 * image_id + index,
                         image_id=image_id,
-                        class_name=CLASS_NAMES[(image_id + index) % len(CLASS_NAMES)],
+                        class_name=KINS_CLASS_NAMES[(image_id + index) % len(KINS_CLASS_NAMES)],
                         amodal=amodal,
                         inmodal=inmodal,
                         cluster_id=0,
                         occlusion_order=index + 1,
                     )
                 )
-        write_annotations(folder / layout.ANNOTATION_FILES["2020"][split], images, annotations, CLASS_NAMES)
+        write_annotations(folder / layout.ANNOTATION_FILES["2020"][split], images, annotations, KINS_CLASS_NAMES)
 
 
 def build_tiny_dataset(folder: Path) -> Path:

@@ -116,9 +116,9 @@ def _mask_rcnn(depth: Depth, classes: int) -> Sources:
     for block in residual_blocks(depth):
         ours, theirs = f"backbone/{block.name}", f"{bottom_up}.res{block.stage + 1}.{block.index}"
         for number, (size, inputs, outputs) in enumerate(block.convolutions, start=1):
-            conv = f"{theirs}.conv{number}"
-            sources[f"params/{ours}/conv{number}/kernel"] = convolution(f"{conv}.weight", size, inputs, outputs)
-            sources |= batch_norm(f"{ours}/bn{number}", f"{conv}.norm", outputs)
+            layer = f"{theirs}.conv{number}"
+            sources[f"params/{ours}/conv{number}/kernel"] = convolution(f"{layer}.weight", size, inputs, outputs)
+            sources |= batch_norm(f"{ours}/bn{number}", f"{layer}.norm", outputs)
         if block.projects:
             kernel = convolution(f"{theirs}.shortcut.weight", 1, block.inputs, block.outputs)
             sources[f"params/{ours}/downsample_conv/kernel"] = kernel

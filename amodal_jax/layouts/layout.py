@@ -139,6 +139,7 @@ def residual_blocks(depth: int) -> Iterator[ResidualBlock]:
     for stage, count in enumerate(BLOCKS_PER_STAGE[depth], start=1):
         width = 32 * 2**stage
         for index in range(count):
+            convolutions: tuple[tuple[int, int, int], ...]
             if depth == 18:
                 outputs, convolutions = width, ((3, inputs, width), (3, width, width))
             else:

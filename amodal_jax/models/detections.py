@@ -13,7 +13,7 @@ from amodal_jax.ops.nms import nms
 from amodal_jax.structures import Array as Leaf
 from amodal_jax.structures import Proposals
 
-MINIMUM_SIDE = 1e-2  # pixels; torchvision drops detections thinner than this
+MINIMUM_SIDE = 1e-2  # pixels; torchvision drops thinner detections
 CLASSES_AT_ONCE = 8  # bounds the memory of class-wise NMS, N * N booleans each
 
 

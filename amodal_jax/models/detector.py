@@ -65,7 +65,7 @@ class Detector(nn.Module):
     short_side: int
     """Images are resized so that their shorter side has this many pixels,"""
     long_side: int
-    """or the longer side this many, or they fill the input canvas, whichever is smallest."""
+    """or the longer side this many, whichever is smaller; they have to fit the input canvas then."""
     mean: tuple[float, ...]
     """Of the channels, in [0, 1]."""
     std: tuple[float, ...]
@@ -127,13 +127,13 @@ class Detector(nn.Module):
     # ----- image to features
 
     def target_sizes(self, sizes: Int[Array, "B 2"]) -> Int[Array, "B 2"]:
-        """(height, width) that images are resized to: by the rule of short and long side, shrunk to fit the canvas."""
+        """(height, width) that images are resized to, by the rule of short and long side alone.
+
+        What of them does not fit the input canvas would be cut off: `amodal_jax.canvas` sees to it that all of it does.
+        """
 
         def one(size):
-            height, width = resized_size((size[0], size[1]), self.short_side, self.long_side)
-            shrink = jnp.minimum(self.input_size[0] / height, self.input_size[1] / width)
-            shrunk = jnp.floor(jnp.stack([height, width]) * shrink + 1e-3).astype(jnp.int32)
-            return jnp.where(shrink < 1, jnp.maximum(shrunk, 1), jnp.stack([height, width]))
+            return jnp.stack(resized_size((size[0], size[1]), self.short_side, self.long_side))
 
         return jax.vmap(one)(sizes)
 
@@ -234,13 +234,14 @@ class Detector(nn.Module):
         # Filler images of a padded batch have no ground truth and would otherwise count as background.
         image_valid = batch.valid[:, None]
 
-        def sample_image(key, image_proposals, boxes, valid):
+        def sample_image(key, image_proposals, boxes, valid, crowd):
             rpn_key, roi_key = jax.random.split(key)
             anchor_samples = sample_anchors(
                 rpn_key,
                 every_anchor,
                 boxes,
                 valid,
+                crowd,
                 foreground_iou=self.rpn_foreground_iou,
                 background_iou=self.rpn_background_iou,
                 batch_size=self.rpn_batch_size,
@@ -251,13 +252,15 @@ class Detector(nn.Module):
                 image_proposals,
                 boxes,
                 valid,
+                crowd,
                 iou_threshold=self.roi_iou_threshold,
                 batch_size=self.roi_batch_size,
                 positive_fraction=self.roi_positive_fraction,
             )
             return anchor_samples, roi_samples
 
-        anchor_samples, roi_samples = jax.vmap(sample_image)(keys, proposals, truth_boxes, batch.truth.valid)
+        truth = (truth_boxes, batch.truth.valid, batch.truth.crowd)
+        anchor_samples, roi_samples = jax.vmap(sample_image)(keys, proposals, *truth)
         return (
             anchor_samples.replace(valid=anchor_samples.valid & image_valid),
             roi_samples.replace(valid=roi_samples.valid & image_valid),
@@ -376,10 +379,30 @@ class Detector(nn.Module):
         targets = self.target_sizes(sizes)
         rpn_logits, rpn_deltas = self.rpn_head(levels)
         proposals = self.propose(rpn_logits, rpn_deltas, self.anchors(levels), targets, train=False)
-        batch, count = proposals.valid.shape
         hidden, _ = self.box_head(self.pool(levels, proposals.boxes, self.box_cells))
         logits, deltas = self.box_predictor(hidden)
-        selected = jax.vmap(
+        selected = self.select(logits, deltas, proposals, targets)
+        occluded, amodal, inmodal = self._second_pass(levels, selected)
+        return Detections(
+            boxes=selected.boxes * (sizes / targets)[:, None, (1, 0, 1, 0)],
+            scores=selected.scores,
+            labels=selected.labels,
+            valid=selected.valid,
+            occluded=occluded,
+            amodal_masks=amodal,
+            inmodal_masks=inmodal,
+        )
+
+    def select(
+        self,
+        logits: Float[Array, "BN K1"],
+        deltas: Float[Array, "BN K1 4"],
+        proposals: Proposals,
+        targets: Int[Array, "B 2"],
+    ) -> SelectedBoxes:
+        """The detections among the proposals of images that fill `targets` (height, width) of the input canvas."""
+        slots = proposals.valid.shape
+        return jax.vmap(
             lambda image_logits, image_deltas, image_proposals, target: select_detections(
                 image_logits,
                 image_deltas,
@@ -391,17 +414,7 @@ class Detector(nn.Module):
                 nms_threshold=self.nms_threshold,
                 max_detections=self.max_detections,
             )
-        )(logits.reshape(batch, count, -1), deltas.reshape(batch, count, -1, 4), proposals, targets)
-        occluded, amodal, inmodal = self._second_pass(levels, selected)
-        return Detections(
-            boxes=selected.boxes * (sizes / targets)[:, None, (1, 0, 1, 0)],
-            scores=selected.scores,
-            labels=selected.labels,
-            valid=selected.valid,
-            occluded=occluded,
-            amodal_masks=amodal,
-            inmodal_masks=inmodal,
-        )
+        )(logits.reshape(*slots, -1), deltas.reshape(*slots, -1, 4), proposals, targets)
 
     def _second_pass(
         self, levels: tuple[Array, ...], selected: SelectedBoxes

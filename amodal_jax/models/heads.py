@@ -16,6 +16,7 @@ from amodal_jax.models.layers import (
     Conv,
     Deconv2x2,
     Norm,
+    OutputConv,
     kaiming_uniform,
     make_norm,
     normal_0001,
@@ -96,25 +97,22 @@ class BoxPredictor(nn.Module):
 
     classes: int
     """K1: foreground classes and the background."""
-    dtype: DTypeLike = jnp.float32
-    """Type of the arithmetic; the outputs are float32."""
 
     @nn.compact
     def __call__(self, hidden: Float[Array, "N F"]) -> tuple[Float[Array, "N K1"], Float[Array, "N K1 4"]]:
-        logits = nn.Dense(self.classes, dtype=self.dtype, kernel_init=normal_001, name="cls_score")(hidden)
-        deltas = nn.Dense(4 * self.classes, dtype=self.dtype, kernel_init=normal_0001, name="bbox_pred")(hidden)
-        return logits.astype(jnp.float32), deltas.reshape(-1, self.classes, 4).astype(jnp.float32)
+        # In float32 whatever comes in: so small a product costs nothing, and bfloat16 would round scores to 8 bits.
+        hidden = hidden.astype(jnp.float32)
+        logits = nn.Dense(self.classes, kernel_init=normal_001, name="cls_score")(hidden)
+        deltas = nn.Dense(4 * self.classes, kernel_init=normal_0001, name="bbox_pred")(hidden)
+        return logits, deltas.reshape(-1, self.classes, 4)
 
 
 class OcclusionPredictor(nn.Module):
     """Two logits, not occluded and occluded, from the occlusion branch's hidden vector (paper section 4.1)."""
 
-    dtype: DTypeLike = jnp.float32
-    """Type of the arithmetic; the output is float32."""
-
     @nn.compact
     def __call__(self, hidden: Float[Array, "N F"]) -> Float[Array, "N 2"]:
-        return nn.Dense(2, dtype=self.dtype, kernel_init=normal_001, name="occ_score")(hidden).astype(jnp.float32)
+        return nn.Dense(2, kernel_init=normal_001, name="occ_score")(hidden.astype(jnp.float32))
 
 
 class MaskHead(nn.Module):
@@ -153,7 +151,5 @@ class MaskHead(nn.Module):
                 box_features, occlusion_features = guidance
                 x = self.mlc(box_features, occlusion_features, x)
         x = nn.relu(Deconv2x2(self.channels, dtype=self.dtype, name="conv5_mask")(x))
-        logits = Conv(
-            self.classes, 1, dtype=self.dtype, kernel_init=initializers.normal(0.001), name="mask_fcn_logits"
-        )(x)
-        return logits.astype(jnp.float32)
+        init = initializers.normal(0.001)
+        return OutputConv(self.classes, dtype=self.dtype, kernel_init=init, name="mask_fcn_logits")(x)

@@ -59,6 +59,31 @@ class Conv(nn.Module):
         return outputs
 
 
+class OutputConv(nn.Module):
+    """1x1 convolution whose sums stay in float32: bfloat16 would leave outputs 8 bits, and make many of them equal.
+
+    Parameters: kernel [1, 1, in, out] and bias [out], as of `Conv`.
+    """
+
+    features: int
+    """Output channels."""
+    dtype: DTypeLike = jnp.float32
+    """Type of what is multiplied; products and their sums, and the output, are float32."""
+    kernel_init: initializers.Initializer = msra_normal
+    """Initialiser of the kernel; the bias starts at zero."""
+
+    @nn.compact
+    def __call__(self, inputs: Float[Array, "B H W C"]) -> Float[Array, "B H W O"]:
+        kernel = self.param("kernel", self.kernel_init, (1, 1, inputs.shape[-1], self.features), jnp.float32)
+        outputs = jnp.einsum(
+            "bhwc,co->bhwo",
+            inputs.astype(self.dtype),
+            kernel[0, 0].astype(self.dtype),
+            preferred_element_type=jnp.float32,
+        )
+        return outputs + self.param("bias", initializers.zeros, (self.features,), jnp.float32)
+
+
 class Deconv2x2(nn.Module):
     """Transposed 2x2 convolution with stride 2: every pixel becomes a 2x2 block of its own.
 

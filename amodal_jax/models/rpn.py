@@ -13,12 +13,13 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from amodal_jax.models.layers import Conv, normal_001
+from amodal_jax.models.layers import Conv, OutputConv, normal_001
 from amodal_jax.ops import boxes as box_ops
 from amodal_jax.ops.nms import nms
+from amodal_jax.ops.top_k import top_k
 from amodal_jax.structures import Proposals
 
-MINIMUM_SIDE = 1e-3  # pixels; torchvision drops proposals thinner than this
+MINIMUM_SIDE = 1e-3  # pixels; torchvision drops thinner proposals
 BOX_WEIGHTS = (1.0, 1.0, 1.0, 1.0)  # of the proposals' box coder
 
 
@@ -40,20 +41,20 @@ class RPNHead(nn.Module):
     ) -> tuple[list[Float[Array, "B _"]], list[Float[Array, "B _ 4"]]]:
         """Levels to objectness logits and box deltas of each, with anchors in the order row, column, ratio."""
 
-        def conv(features: int, kernel_size: int, name: str) -> Conv:
-            return Conv(features, kernel_size, dtype=self.dtype, kernel_init=normal_001, name=name)
+        def output(features: int, name: str) -> OutputConv:
+            return OutputConv(features, dtype=self.dtype, kernel_init=normal_001, name=name)
 
         names = ["conv", *(f"conv{index}" for index in range(2, self.convolutions + 1))]
-        convolutions = [conv(self.channels, 3, name) for name in names]
-        cls_logits = conv(self.anchors_per_cell, 1, "cls_logits")
-        bbox_pred = conv(4 * self.anchors_per_cell, 1, "bbox_pred")
+        convolutions = [Conv(self.channels, 3, dtype=self.dtype, kernel_init=normal_001, name=name) for name in names]
+        cls_logits = output(self.anchors_per_cell, "cls_logits")
+        bbox_pred = output(4 * self.anchors_per_cell, "bbox_pred")
         logits, deltas = [], []
         for hidden in levels:
             for convolution in convolutions:
                 hidden = nn.relu(convolution(hidden))
             batch = hidden.shape[0]
-            logits.append(cls_logits(hidden).reshape(batch, -1).astype(jnp.float32))
-            deltas.append(bbox_pred(hidden).reshape(batch, -1, 4).astype(jnp.float32))
+            logits.append(cls_logits(hidden).reshape(batch, -1))
+            deltas.append(bbox_pred(hidden).reshape(batch, -1, 4))
         return logits, deltas
 
 
@@ -81,7 +82,7 @@ def select_proposals(
     boxes, scores = [], []
     for level_logits, level_deltas, level_anchors in zip(logits, deltas, anchors, strict=True):
         count = min(length, level_logits.shape[0])
-        top_scores, top = jax.lax.top_k(jax.lax.stop_gradient(level_logits), count)
+        top_scores, top = top_k(jax.lax.stop_gradient(level_logits), count)
         decoded = box_ops.decode(
             jax.lax.stop_gradient(level_deltas)[top], jnp.asarray(level_anchors)[top], weights=BOX_WEIGHTS
         )

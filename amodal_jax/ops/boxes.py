@@ -24,12 +24,15 @@ def area(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b"]:
 
 def pairwise_iou(a: Float[Array, "N 4"], b: Float[Array, "M 4"]) -> Float[Array, "N M"]:
     """Intersection over union of every box of `a` with every box of `b`; 0 where both areas are 0."""
-    left_top = jnp.maximum(a[:, None, :2], b[None, :, :2])
-    right_bottom = jnp.minimum(a[:, None, 2:], b[None, :, 2:])
-    sides = jnp.maximum(right_bottom - left_top, 0)
-    intersection = sides[..., 0] * sides[..., 1]
+    intersection = _pairwise_intersection(a, b)
     union = area(a)[:, None] + area(b)[None, :] - intersection
     return jnp.where(union > 0, intersection / jnp.where(union > 0, union, 1), 0)
+
+
+def pairwise_covered(a: Float[Array, "N 4"], b: Float[Array, "M 4"]) -> Float[Array, "N M"]:
+    """The share of every box of `a` that lies in every box of `b`, COCO's IoU with crowds; 0 where `a` has no area."""
+    own = area(a)[:, None]
+    return jnp.where(own > 0, _pairwise_intersection(a, b) / jnp.where(own > 0, own, 1), 0)
 
 
 def clip(boxes: Float[Array, "*b 4"], height: Num[ArrayLike, ""], width: Num[ArrayLike, ""]) -> Float[Array, "*b 4"]:
@@ -70,12 +73,6 @@ def decode(
     return jnp.concatenate([new_centre - half_size, new_centre + half_size], axis=-1)
 
 
-def flip_horizontal(boxes: Float[Array, "*b 4"], width: Num[ArrayLike, ""]) -> Float[Array, "*b 4"]:
-    """Mirrors boxes in an image `width` pixels wide."""
-    x1, y1, x2, y2 = jnp.moveaxis(boxes, -1, 0)
-    return jnp.stack([width - x2, y1, width - x1, y2], axis=-1)
-
-
 def xywh_to_xyxy(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
     """COCO's [x, y, width, height] to [x1, y1, x2, y2]."""
     return jnp.concatenate([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], axis=-1)
@@ -84,3 +81,10 @@ def xywh_to_xyxy(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
 def xyxy_to_xywh(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
     """[x1, y1, x2, y2] to COCO's [x, y, width, height]."""
     return jnp.concatenate([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], axis=-1)
+
+
+def _pairwise_intersection(a: Float[Array, "N 4"], b: Float[Array, "M 4"]) -> Float[Array, "N M"]:
+    left_top = jnp.maximum(a[:, None, :2], b[None, :, :2])
+    right_bottom = jnp.minimum(a[:, None, 2:], b[None, :, 2:])
+    sides = jnp.maximum(right_bottom - left_top, 0)
+    return sides[..., 0] * sides[..., 1]

@@ -4,10 +4,14 @@ Shape shorthand: G ground-truth slots, N RoIs. A crop covers its object's amodal
 byte along x, most significant bit first; see `amodal_jax.mask_crops` for how crops are made.
 """
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32, Int, UInt8
 
-CROP_SIZE = 112
+from amodal_jax.crop_shape import CROP_SIZE
+
+# Where a RoI is its truth box, a bin holds 16 whole cells, often exactly half of them set: rounding must not decide.
+_HALF = 0.5 - 1e-3
 
 
 def unpack_crops(packed: UInt8[Array, "*b 112 14"]) -> Bool[Array, "*b 112 112"]:
@@ -37,8 +41,9 @@ def mask_targets(
     truth = truth_boxes[truth_index]
     across_y = _coverage(boxes[:, 1], boxes[:, 3], truth[:, 1], truth[:, 3], size)
     across_x = _coverage(boxes[:, 0], boxes[:, 2], truth[:, 0], truth[:, 2], size)
-    covered = jnp.einsum("npy,nyx,nqx->npq", across_y, crops, across_x)
-    return (covered >= 0.5).astype(jnp.float32)
+    # In the TF32 that GPUs take by default, two roundings to 11 bits could outweigh the slack of `_HALF`.
+    covered = jnp.einsum("npy,nyx,nqx->npq", across_y, crops, across_x, precision=jax.lax.Precision.HIGHEST)
+    return (covered >= _HALF).astype(jnp.float32)
 
 
 def _coverage(low, high, truth_low, truth_high, size):

@@ -9,6 +9,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from amodal_jax.ops import boxes as box_ops
 
+# The share of a box within a crowd from which on it is no background; COCOeval ignores detections from it on.
+CROWD_SHARE = 0.5
+
 
 @flax.struct.dataclass
 class Matches:
@@ -18,14 +21,13 @@ class Matches:
     """The valid ground truth of highest IoU; 0 where there is none."""
     positive: Bool[Array, "*b N"]
     negative: Bool[Array, "*b N"]
-    iou: Float[Array, "*b N"]
-    """IoU with `truth_index`; 0 where there is no valid ground truth."""
 
 
 def match(
     boxes: Float[Array, "N 4"],
     truth: Float[Array, "G 4"],
     truth_valid: Bool[Array, "G"],
+    truth_crowd: Bool[Array, "G"],
     *,
     foreground_iou: float,
     background_iou: float,
@@ -36,7 +38,8 @@ def match(
     A box is positive from `foreground_iou` on and negative below `background_iou`. With `allow_low_quality` the boxes
     of highest IoU with each ground truth, ties included, are positive too, matched with the ground truth that *they*
     overlap most. Ground truth that no box overlaps makes nothing positive (torchvision would make every box of IoU 0
-    so). Without valid ground truth all boxes are negative.
+    so). Without valid ground truth all boxes are negative. A box of which a half or more lies in a crowd is never
+    negative.
     """
     iou = jnp.where(truth_valid[None, :], box_ops.pairwise_iou(boxes, truth), -1)
     best_iou = jnp.max(iou, axis=1, initial=-1)
@@ -44,6 +47,7 @@ def match(
     if allow_low_quality:
         best_of_truth = jnp.max(iou, axis=0, initial=-1)
         positive |= jnp.any((iou == best_of_truth) & (best_of_truth > 0), axis=1)
-    negative = (best_iou < background_iou) & ~positive
+    in_crowd = jnp.any((box_ops.pairwise_covered(boxes, truth) >= CROWD_SHARE) & truth_crowd[None, :], axis=1)
+    negative = (best_iou < background_iou) & ~positive & ~in_crowd
     truth_index = jnp.argmax(iou, axis=1) if truth.shape[0] else jnp.zeros(boxes.shape[0], int)
-    return Matches(truth_index.astype(jnp.int32), positive, negative, jnp.maximum(best_iou, 0))
+    return Matches(truth_index.astype(jnp.int32), positive, negative)

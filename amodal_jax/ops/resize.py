@@ -4,6 +4,7 @@ Shape shorthand: H, W canvas of the image as stored; H2, W2 canvas of the networ
 """
 
 import functools
+import math
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,12 +15,18 @@ _LONGEST_SIDE = 16384
 Size = tuple[Int[ArrayLike, ""], Int[ArrayLike, ""]]
 
 
-def resized_size(size: Size, short_side: int, long_side: int) -> tuple[Int[Array, ""], Int[Array, ""]]:
+def host_resized_size(size: tuple[int, int], short_side: int, long_side: int) -> tuple[int, int]:
     """(height, width) after scaling so that the short side becomes `short_side` but the long one at most `long_side`.
 
     torchvision's `GeneralizedRCNNTransform`: both sides are multiplied in double precision by short_side / short side
-    or long_side / long side, whichever is less, and rounded down. Sides up to 16384 give its sizes to the pixel.
+    or long_side / long side, whichever is less, and rounded down.
     """
+    factor = min(short_side / min(size), long_side / max(size))
+    return math.floor(size[0] * factor), math.floor(size[1] * factor)
+
+
+def resized_size(size: Size, short_side: int, long_side: int) -> tuple[Int[Array, ""], Int[Array, ""]]:
+    """`host_resized_size` of traced sizes, for devices without double precision: equal for sides up to 16384."""
     height, width = (jnp.asarray(side, jnp.int32) for side in size)
     shorter, longer = jnp.minimum(height, width), jnp.maximum(height, width)
     by_short = short_side * longer <= long_side * shorter

@@ -141,11 +141,13 @@ def _taps(sizes, boxes, level, scales, output_size, sampling_ratio, aligned):
         extent = boxes[:, column + 2] - boxes[:, column]
         if not aligned:
             extent = jnp.maximum(extent, 1)
-        count, place = sampling_ratio, samples
-        if not sampling_ratio:
+        if sampling_ratio:
+            count = sampling_ratio
+            offset = jnp.float32(bins + (samples + 0.5) / count)
+        else:
             count = jnp.clip(jnp.nan_to_num(jnp.ceil(extent / output_size)), 1, ADAPTING_SAMPLES)[:, None, None]
-            place = jnp.minimum(samples, count - 1)  # those beyond the count, without weight, stay in the bin
-        offset = jnp.float32(bins + (place + 0.5) / count)
+            # Samples beyond the count, which have no weight, lie on the last one.
+            offset = bins + (jnp.minimum(samples, count - 1) + 0.5) / count
         position = boxes[:, column, None, None] + offset * (extent / output_size)[:, None, None]
         length = jnp.asarray([size[axis] for size in sizes])[level][:, None, None]
         inside = (position >= -1) & (position <= length)

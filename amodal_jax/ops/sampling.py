@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
+from amodal_jax.ops.top_k import top_k
+
 
 @flax.struct.dataclass
 class Samples:
@@ -41,7 +43,7 @@ def sample_balanced(
     positive_count = jnp.minimum(jnp.sum(positive), int(size * positive_fraction))
     negative_count = jnp.minimum(jnp.sum(negative), size - positive_count)
     luck = jax.random.uniform(key, (candidates,))
-    _, (drawn_positive, drawn_negative) = jax.lax.top_k(jnp.where(jnp.stack([positive, negative]), luck, -1), most)
+    _, (drawn_positive, drawn_negative) = top_k(jnp.where(jnp.stack([positive, negative]), luck, -1), most)
 
     slot = jnp.arange(size)
     from_positive = slot < positive_count

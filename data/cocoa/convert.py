@@ -7,20 +7,20 @@ CVPR 2017.
 
 import hashlib
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from amodal_jax import segmentation
+from amodal_jax.atomic_file import replacing
 from amodal_jax.errors import DataError
-from data import segmentation
+from amodal_jax.segmentation import Rle
 from data.image_files import checked_size
 from data.kins.layout import ANNOTATION_FILES, IMAGE_FOLDERS, SPLITS
 from data.kins.orders import clusters_and_orders
 from data.kins.writer import KinsAnnotation, write_annotations
-from data.segmentation import Rle
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -77,7 +77,7 @@ def read_scene(path: Path, *, include_stuff: bool, renames: Mapping[str, str]) -
     """
     try:
         content = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is no complete json file ({error})") from None
     if not isinstance(content, dict):
         raise DataError(f"{path} holds no json object")
@@ -90,9 +90,9 @@ def read_scene(path: Path, *, include_stuff: bool, renames: Mapping[str, str]) -
     regions, flaws, stuff = [], [], 0
     for number, region in enumerate(content["regions"], start=1):
         where = f"{path}: region {number}"
-        for key in ("name", "order", "isStuff", "segmentation"):
-            if key not in region:
-                raise DataError(f"{where} lacks the key '{key}'")
+        for key, allowed in (("name", (str,)), ("order", (int,)), ("isStuff", (int,)), ("segmentation", (list, dict))):
+            if not isinstance(region, dict) or not isinstance(region.get(key), allowed):
+                raise DataError(f"{where}: the key '{key}' is missing or of the wrong type")
         if region["isStuff"] and not include_stuff:
             stuff += 1
             continue
@@ -223,10 +223,8 @@ def _annotations(scenes: Sequence[Scene]) -> list[KinsAnnotation]:
 
 
 def _place_image(source: Path, destination: Path, link: bool) -> None:
-    unfinished = destination.with_name(f".{destination.name}.unfinished")
-    unfinished.unlink(missing_ok=True)
-    if link:
-        unfinished.symlink_to(source.resolve())
-    else:
-        shutil.copyfile(source, unfinished)
-    os.replace(unfinished, destination)
+    with replacing(destination) as new:
+        if link:
+            new.symlink_to(source.resolve())
+        else:
+            shutil.copyfile(source, new)

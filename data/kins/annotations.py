@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
-from data.kins.categories import CLASS_NAMES, RIDER_ID, RIDER_NAME
+from data.kins.categories import RIDER_ID, RIDER_NAME
 from data.kins.layout import ANNOTATION_FILES, IMAGE_FOLDERS, INSTRUCTIONS, SPLITS
 from data.kins.problems import REPEATED_ID, UNKNOWN_CATEGORY, UNKNOWN_IMAGE, Problem
 
@@ -94,13 +95,13 @@ def read_annotation_file(path: Path, manual_dir: Path, split: str) -> Annotation
             or an image of it is missing.
     """
     content = _load_json(path)
-    images, annotations, categories = (
+    images, annotations, listed = (
         _list_of_dicts(content, key, path) for key in ("images", "annotations", "categories")
     )
     if not images or not annotations:
         raise DataError(f"{path} holds {len(images)} images and {len(annotations)} annotations: the split is empty")
     release = _release(annotations, path)
-    names = _categories(categories, path)
+    names = _categories(listed, path)
 
     sizes: dict[int, tuple[Path, int, int]] = {}
     for index, image in enumerate(images):
@@ -137,8 +138,8 @@ def read_annotation_file(path: Path, manual_dir: Path, split: str) -> Annotation
     return AnnotationFile(path, file_sha256(path), release, records, names, tuple(problems))
 
 
-def class_names(files: dict[str, AnnotationFile]) -> tuple[str, ...]:
-    """The classes of a dataset in the order of their category ids; they must be the same in every split.
+def categories(files: dict[str, AnnotationFile]) -> dict[int, str]:
+    """The classes of a dataset, id -> name in the order of ids; they must be the same in every split.
 
     KINS' `rider`, which the files of 2020 list without an instance, is no class.
 
@@ -152,17 +153,17 @@ def class_names(files: dict[str, AnnotationFile]) -> tuple[str, ...]:
         for image in file.images
         for annotation in image.annotations
     }
-    for categories in listed.values():
-        of_kins = set(categories.values()) <= {*CLASS_NAMES, RIDER_NAME}
-        if of_kins and categories.get(RIDER_ID) == RIDER_NAME and RIDER_ID not in used:
-            del categories[RIDER_ID]
+    for names in listed.values():
+        of_kins = set(names.values()) <= {*KINS_CLASS_NAMES, RIDER_NAME}
+        if of_kins and names.get(RIDER_ID) == RIDER_NAME and RIDER_ID not in used:
+            del names[RIDER_ID]
     (first, expected), *others = listed.items()
-    for split, categories in others:
-        if categories != expected:
+    for split, names in others:
+        if names != expected:
             raise DataError(
-                f"the categories of {files[first].path} and {files[split].path} differ: {expected} and {categories}"
+                f"the categories of {files[first].path} and {files[split].path} differ: {expected} and {names}"
             )
-    return tuple(expected.values())
+    return expected
 
 
 def _load_json(path: Path) -> dict:
@@ -170,7 +171,7 @@ def _load_json(path: Path) -> dict:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise DataError(f"{path} is missing.\n{INSTRUCTIONS}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is no complete json file ({error}): fetch it again") from None
     if not isinstance(content, dict):
         raise DataError(f"{path} holds no json object with 'images', 'annotations' and 'categories'")
@@ -190,7 +191,14 @@ def _integer(entry: dict, key: str, where: str) -> int:
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         raise DataError(f"{where} has no whole number under '{key}'")
+    if not fits(value):
+        raise DataError(f"{where} has {value} under '{key}', which needs more than 64 bits; renumber the file")
     return value
+
+
+def fits(value: int) -> bool:
+    """Whether a signed integer of 64 bits, which records have, can hold a value."""
+    return -(2**63) <= value < 2**63
 
 
 def _release(annotations: list[dict], path: Path) -> str:

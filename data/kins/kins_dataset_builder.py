@@ -1,10 +1,8 @@
 """The TFDS builder of KINS and of every dataset written as KINS json."""
 
 import json
-import multiprocessing
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,37 +15,40 @@ from tqdm import tqdm
 if str(Path(__file__).parents[2]) not in sys.path:
     sys.path.append(str(Path(__file__).parents[2]))
 
+from amodal_jax.crop_shape import PACKED_CROP_SHAPE
 from amodal_jax.errors import DataError
-from amodal_jax.mask_crops import CROP_SIZE
 from data.kins import problems
 from data.kins.annotations import (
     AnnotationFile,
-    class_names,
+    categories,
     find_annotation_files,
     read_annotation_file,
 )
 from data.kins.layout import INSTRUCTIONS, SPLITS
 from data.kins.records import RecordMaker
+from data.worker_processes import ordered_map
 
 REPORT_FILE = "annotation_report.json"
 
 # Starting processes costs seconds, which fewer images are not worth.
 _IMAGES_WORTH_PROCESSES = 200
 
-_PACKED_CROP = (CROP_SIZE, CROP_SIZE // 8)
-
 
 class Builder(tfds.core.GeneratorBasedBuilder):
     """Images with amodal and inmodal masks, occlusion ratios and orders.
 
     The annotations are read from `manual_dir`; `data/kins/layout.py` says what lies where. Class names are those of the
-    annotation files' categories and are saved with the dataset as the names of the feature `objects/label`. The folder
-    of the built dataset also holds `annotation_report.json`: what it was built from, how many images and instances it
-    has, and what was wrong with the annotations.
+    annotation files' categories and are saved with the dataset as the names of the feature `objects/label`, their
+    category ids, in the same order, as `category_ids` of its metadata. The folder of the built dataset also holds
+    `annotation_report.json`: what it was built from, how many images and instances it has, its largest height, width
+    and number of objects of an image, and what was wrong with the annotations.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "Initial release."}
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "1.0.0": "Initial release.",
+        "1.1.0": "The metadata holds the category ids. Images that are stored turned are refused.",
+    }
     MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
 
     def __init__(
@@ -76,7 +77,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         super().__init__(**builder_arguments)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        crop = tfds.features.Tensor(shape=_PACKED_CROP, dtype=np.uint8, encoding=tfds.features.Encoding.BYTES)
+        crop = tfds.features.Tensor(shape=PACKED_CROP_SHAPE, dtype=np.uint8, encoding=tfds.features.Encoding.BYTES)
         return self.dataset_info_from_configs(
             homepage="https://github.com/qqlu/Amodal-Instance-Segmentation-through-KINS-Dataset",
             license="KITTI's images: CC BY-NC-SA 3.0. KINS' annotations: see its homepage; research use.",
@@ -105,6 +106,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                     ),
                 }
             ),
+            metadata=tfds.core.MetadataDict(),
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
@@ -114,33 +116,30 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             raise DataError(str(error)) from None
         paths = find_annotation_files(manual_dir, self._release)
         files = {split: read_annotation_file(paths[split], manual_dir, split) for split in SPLITS}
-        names = class_names(files)
-        self.info.features["objects"]["label"].names = list(names)
+        classes = categories(files)
+        self.info.features["objects"]["label"].names = list(classes.values())
+        self.info.metadata["category_ids"] = list(classes)
         self._report = {
             "annotation_files": {
                 split: {"name": file.path.name, "sha256": file.sha256, "release": file.release}
                 for split, file in files.items()
             },
-            "class_names": list(names),
+            "class_names": list(classes.values()),
             "splits": {},
         }
-        return {split: self._generate_examples(split, file, names) for split, file in files.items()}
+        return {split: self._generate_examples(split, file, classes) for split, file in files.items()}
 
     def _generate_examples(
-        self, split: str, file: AnnotationFile, names: tuple[str, ...]
+        self, split: str, file: AnnotationFile, classes: dict[int, str]
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         counts = problems.ProblemCounts()
         counts.add(file.problems)
-        make_record = RecordMaker(
-            file.release,
-            {identifier: names.index(name) for identifier, name in file.categories.items() if name in names},
-        )
-        parallel = self._workers > 1 and len(file.images) >= _IMAGES_WORTH_PROCESSES
-        # Not forked: TensorFlow's threads are running by now.
-        pool = multiprocessing.get_context("spawn").Pool(self._workers) if parallel else None
+        make_record = RecordMaker(file.release, {category_id: label for label, category_id in enumerate(classes)})
+        workers = self._workers if len(file.images) >= _IMAGES_WORTH_PROCESSES else 1
         instances = 0
+        largest = {"height": 0, "width": 0, "objects": 0}
         with (
-            pool or nullcontext(),
+            ordered_map(workers, chunk_size=8) as map_in_order,
             tqdm(
                 total=len(file.images),
                 desc=split,
@@ -149,10 +148,15 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 mininterval=0.5 if sys.stderr.isatty() else 30,
             ) as progress,
         ):
-            made = pool.imap(make_record, file.images, chunksize=8) if pool else map(make_record, file.images)
-            for image, (record, found) in zip(file.images, made, strict=True):
+            for image, (record, found) in zip(file.images, map_in_order(make_record, file.images), strict=True):
                 counts.add(found)
                 instances += len(record["objects"])
+                sizes = {
+                    "height": record["image/height"],
+                    "width": record["image/width"],
+                    "objects": len(record["objects"]),
+                }
+                largest = {name: max(largest[name], size) for name, size in sizes.items()}
                 yield image.id, {"image": image.path, **record}
                 progress.update()
             progress.set_postfix_str("writing records")
@@ -164,6 +168,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             "images": len(file.images),
             "instances": instances,
             "instances_left_out": counts.left_out(),
+            "largest": largest,
             "problems": counts.to_json(),
         }
         for problem in counts.to_json():

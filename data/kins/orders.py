@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from data.segmentation import Rle
+from amodal_jax.segmentation import Rle
 
 
 def clusters_and_orders(amodal_masks: Sequence[Rle], depth: Sequence[float]) -> tuple[list[int], list[int]]:

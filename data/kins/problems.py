@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from data import segmentation
+from amodal_jax import segmentation
 
 FIRST_IDS = 5
 
@@ -18,7 +18,7 @@ INMODAL_OUTSIDE = "inmodal mask outside the amodal mask"
 BOX_UNREADABLE = "box missing or unreadable"
 BOX_UNDER_PIXEL = "box under a pixel wide or high"
 BOX_DISAGREES = "box that disagrees with its mask"
-ORDER_MISSING = "occlusion order missing"
+ORDER_MISSING = "occlusion order missing or unreadable"
 REPEATED_ID = "annotation id used twice"
 IMAGE_SIZE = "image of another size than its record says"
 
@@ -28,6 +28,7 @@ _BOX_OF_MASK = "the mask's own box taken"
 _FLAW_CONSEQUENCES = {
     segmentation.POLYGON_TOO_SHORT: _POLYGON_LEFT_OUT,
     segmentation.POLYGON_UNREADABLE: _POLYGON_LEFT_OUT,
+    segmentation.POLYGON_TOO_FAR: _POLYGON_LEFT_OUT,
     segmentation.RLE_UNREADABLE: "mask not read",
     segmentation.SIZE_DIFFERS: "mask not read",
     segmentation.BEYOND_IMAGE: "mask cut off at the image's border",

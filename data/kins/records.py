@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from amodal_jax import segmentation
 from amodal_jax.mask_crops import crop_mask, pack_crop
-from data import segmentation
+from amodal_jax.segmentation import Rle
 from data.image_files import checked_size
 from data.kins import problems as kinds
-from data.kins.annotations import KEYS, ImageRecord, Keys
+from data.kins.annotations import KEYS, ImageRecord, Keys, fits
 from data.kins.problems import Problem
-from data.segmentation import Rle
 
 Box = tuple[float, float, float, float]
 
@@ -74,7 +74,7 @@ def _instance(annotation: dict, keys: Keys, height: int, width: int) -> tuple[di
     if segmentation.area(inmodal_rle) - visible > OUTSIDE_TOLERANCE * segmentation.area(inmodal_rle):
         problems.append(kinds.INMODAL_OUTSIDE)
     cluster, order = (annotation.get(key) if key else None for key in (keys.cluster, keys.order))
-    if keys.order and not (isinstance(cluster, int) and isinstance(order, int)):
+    if keys.order and not all(isinstance(value, int) and fits(value) for value in (cluster, order)):
         problems.append(kinds.ORDER_MISSING)
         cluster = order = None
     instance = {

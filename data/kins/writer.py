@@ -2,16 +2,16 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from amodal_jax import segmentation
+from amodal_jax.atomic_file import write_atomically
 from amodal_jax.errors import DataError
-from data import segmentation
+from amodal_jax.segmentation import Rle
 from data.kins.categories import CATEGORY_IDS, SUPERCATEGORIES
-from data.segmentation import Rle
 
 
 @dataclass(frozen=True)
@@ -82,17 +82,7 @@ def write_annotations(
         {"id": category_id, "name": name, "supercategory": SUPERCATEGORIES.get(name, name)}
         for name, category_id in category_ids.items()
     ]
-    _write_json(Path(path), {"images": list(images), "annotations": records, "categories": categories})
-
-
-def _write_json(path: Path, content: dict) -> None:
+    content = {"images": list(images), "annotations": records, "categories": categories}
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(content, file)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    write_atomically(path, json.dumps(content))

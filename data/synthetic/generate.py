@@ -9,12 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
-import multiprocessing
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,14 +17,16 @@ from typing import NamedTuple
 import cv2
 from tqdm import tqdm
 
+from amodal_jax import segmentation
+from amodal_jax.atomic_file import replacing, write_atomically
+from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
-from data import segmentation
+from amodal_jax.segmentation import Rle
 from data.kins import layout
-from data.kins.categories import CLASS_NAMES
 from data.kins.orders import clusters_and_orders
 from data.kins.writer import KinsAnnotation, write_annotations
-from data.segmentation import Rle
 from data.synthetic.scene import make_scene
+from data.worker_processes import ordered_map
 
 REVISION = 2
 """Raised whenever the same seed gives other scenes than before, so that nobody reuses the old ones."""
@@ -51,6 +48,8 @@ class Request:
     """pixels"""
     height: int
     """pixels"""
+    classes: tuple[str, ...] = KINS_CLASS_NAMES
+    """of the objects, some of KINS'"""
     revision: int = REVISION
 
     def validate(self) -> None:
@@ -59,6 +58,16 @@ class Request:
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise DataError(f"synthetic scenes: {name} is {getattr(self, name)}, the least possible is {low}")
+        unknown = [name for name in self.classes if name not in KINS_CLASS_NAMES]
+        if unknown or not self.classes or len(set(self.classes)) < len(self.classes):
+            raise DataError(
+                f"synthetic scenes: classes are {', '.join(self.classes) or 'none'}; name each at most once, of "
+                f"{', '.join(KINS_CLASS_NAMES)}"
+            )
+
+    def to_json(self) -> str:
+        """What stands in the request's file."""
+        return json.dumps(asdict(self)) + "\n"
 
 
 class _Drawn(NamedTuple):
@@ -93,10 +102,12 @@ def generate(
     out = Path(out)
     if _found(out, request, overwrite):
         return False
-    with _whole_or_nothing(out) as folder:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as folder:
+        folder.mkdir()
         for split in layout.SPLITS:
             _write_split(folder, split, request, workers, progress)
-        (folder / REQUEST_FILE).write_text(json.dumps(asdict(request)) + "\n", encoding="utf-8")
+        write_atomically(folder / REQUEST_FILE, request.to_json())
     return True
 
 
@@ -110,27 +121,11 @@ def _found(out: Path, request: Request, overwrite: bool) -> bool:
         there = json.loads((out / REQUEST_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise DataError(f"{out} exists and holds no synthetic scenes: name another folder, or remove it") from None
-    if there == asdict(request):
+    if there == json.loads(request.to_json()):
         return True
     if not overwrite:
         raise DataError(f"{out} holds other synthetic scenes ({there}): name another folder, or ask to overwrite it")
     return False
-
-
-@contextmanager
-def _whole_or_nothing(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that takes its place when the block ends well and vanishes otherwise."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
-        new, old = temporary / "new", temporary / "old"
-        new.mkdir()
-        yield new
-        if out.exists():
-            os.replace(out, old)
-        os.replace(new, out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write_split(folder: Path, split: str, request: Request, workers: int, progress: bool) -> None:
@@ -139,9 +134,9 @@ def _write_split(folder: Path, split: str, request: Request, workers: int, progr
     draw = functools.partial(_write_image, folder, split, request)
     images: list[dict] = []
     annotations: list[KinsAnnotation] = []
-    with _mapper(workers) as imap:
+    with ordered_map(workers, chunk_size=4) as map_in_order:
         scenes = tqdm(
-            imap(draw, range(count)),
+            map_in_order(draw, range(count)),
             total=count,
             desc=f"draw {split}",
             unit="image",
@@ -153,31 +148,21 @@ def _write_split(folder: Path, split: str, request: Request, workers: int, progr
             images.append({"id": image_id, "file_name": _file_name(split, image_id).as_posix(), **size})
             for instance in drawn:
                 annotations.append(KinsAnnotation(len(annotations) + 1, image_id, *instance))
-    write_annotations(folder / layout.ANNOTATION_FILES["2020"][split], images, annotations, CLASS_NAMES)
+    write_annotations(folder / layout.ANNOTATION_FILES["2020"][split], images, annotations, request.classes)
 
 
 def _file_name(split: str, index: int) -> Path:
     return layout.IMAGE_FOLDERS[split] / f"{index:06d}.png"
 
 
-@contextmanager
-def _mapper(workers: int) -> Iterator:
-    """`map` in this process or over several; the results come in order."""
-    if workers <= 1:
-        yield map
-        return
-    # Started afresh: a fork of a process in which JAX or TensorFlow run threads may hang.
-    with multiprocessing.get_context("spawn").Pool(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        yield functools.partial(pool.imap, chunksize=4)
-
-
 def _write_image(folder: Path, split: str, request: Request, index: int) -> list[_Drawn]:
     # The split's number is part of the seed: no test scene can be a training scene.
-    scene = make_scene((request.seed, layout.SPLITS.index(split), index), request.width, request.height)
+    seed = (request.seed, layout.SPLITS.index(split), index)
+    scene = make_scene(seed, request.width, request.height, request.classes)
     options = [cv2.IMWRITE_PNG_COMPRESSION, PNG_COMPRESSION]
     _, encoded = cv2.imencode(".png", cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR), options)
     # OpenCV's own writer keeps silent about a full disk.
-    (folder / _file_name(split, index)).write_bytes(encoded.tobytes())
+    write_atomically(folder / _file_name(split, index), encoded.tobytes())
     amodal = [segmentation.encode(instance.amodal_mask) for instance in scene.instances]
     inmodal = [segmentation.encode(instance.visible_mask) for instance in scene.instances]
     # The scene's own order, not the distance of the middles, says which of two instances hides the other.

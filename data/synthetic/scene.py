@@ -8,6 +8,7 @@ that nothing is hidden by a thing without an annotation.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -63,13 +64,16 @@ class _Placed:
     box: Float[np.ndarray, " 4"]
 
 
-def make_scene(seed: tuple[int, ...], width: int, height: int) -> Scene:
-    """The scene that belongs to this seed: the same image and masks each time, whatever was drawn before."""
+def make_scene(seed: tuple[int, ...], width: int, height: int, classes: Sequence[str] = tuple(FREQUENCY)) -> Scene:
+    """The scene that belongs to this seed: the same image and masks each time, whatever was drawn before.
+
+    Only objects of `classes` are placed, in their shares among each other.
+    """
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     camera = sample_camera(rng, width, height)
     street, light = sample_street(rng), sample_light(rng)
     canvas = draw_background(rng, camera, street, light)
-    placed = _nearest_first(_place_objects(rng, camera, street))
+    placed = _nearest_first(_place_objects(rng, camera, street, classes))
     taken = np.zeros((height, width), bool)
     drawn: list[tuple[_Placed, Sprite]] = []
     instances = []
@@ -96,8 +100,8 @@ def make_scene(seed: tuple[int, ...], width: int, height: int) -> Scene:
 # Where things stand
 
 
-def _place_objects(rng: np.random.Generator, camera: Camera, street: Street) -> list[_Placed]:
-    names = list(FREQUENCY)
+def _place_objects(rng: np.random.Generator, camera: Camera, street: Street, classes: Sequence[str]) -> list[_Placed]:
+    names = [name for name in FREQUENCY if name in classes]
     shares = np.array([FREQUENCY[name] for name in names])
     placed: list[_Placed] = []
     wanted = int(rng.integers(FEWEST, MOST + 1))

@@ -12,9 +12,9 @@ import pytest
 import tensorflow_datasets as tfds
 from pycocotools import mask as coco_mask
 
+from amodal_jax import segmentation
 from amodal_jax.errors import DataError
 from amodal_jax.mask_crops import crop_mask, unpack_crop
-from data import segmentation
 from data.cocoa.convert import convert, normalised_name
 from data.kins.kins_dataset_builder import REPORT_FILE, Builder
 from data.kins.layout import ANNOTATION_FILES, IMAGE_FOLDERS
@@ -134,6 +134,11 @@ def test_flawed_regions_are_named(source, tmp_path):
         (lambda folder: (folder / "first.json").write_text("{"), r"first\.json"),
         (lambda folder: (folder / "first.json").write_text('{"image_id": 1}'), "'regions'"),
         (lambda folder: (folder / "first.json").write_text('{"image_id": 1, "regions": [{"name": "a"}]}'), "'order'"),
+        (
+            lambda folder: (folder / "first.json").write_text('{"image_id": 1, "regions": [5]}'),
+            "region 1: the key 'name'",
+        ),
+        (lambda folder: (folder / "first.json").write_text("[" * 200_000), r"first\.json is no complete json file"),
         (lambda folder: (folder / "first.png").unlink(), r"first\.json has no image"),
         (lambda folder: (folder / "first.png").write_bytes(b"x"), r"first\.png"),
         (lambda folder: write_image(folder, "third", 12, []), "image_id 12"),

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,10 @@ import pytest
 import tensorflow_datasets as tfds
 from pycocotools import mask as coco_mask
 
+from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
 from amodal_jax.mask_crops import crop_mask, unpack_crop
 from data.kins import make_dummy_data, problems
-from data.kins.categories import CLASS_NAMES
 from data.kins.kins_dataset_builder import REPORT_FILE, Builder
 from data.kins.layout import ANNOTATION_FILES, IMAGE_FOLDERS
 
@@ -128,11 +129,21 @@ def fails_without_a_trace(manual_dir, data_dir, **arguments):
 def test_records_are_the_annotations(release, tmp_path):
     folder = build(DUMMY_DATA, tmp_path, release=release)
     assert_records_are_the_annotations(folder, DUMMY_DATA, release)
-    assert tuple(tfds.builder_from_directory(folder).info.features["objects"]["label"].names) == CLASS_NAMES
+    info = tfds.builder_from_directory(folder).info
+    assert tuple(info.features["objects"]["label"].names) == KINS_CLASS_NAMES
+    assert info.metadata["category_ids"] == [1, 2, 4, 5, 6, 7, 8]
     report = json.loads((folder / REPORT_FILE).read_text())
     assert {split: counts["images"] for split, counts in report["splits"].items()} == make_dummy_data.IMAGES
     assert all(not counts["problems"] for counts in report["splits"].values())
     assert {file["release"] for file in report["annotation_files"].values()} == {release}
+    for split, file_name in ANNOTATION_FILES[release].items():
+        content = json.loads((DUMMY_DATA / file_name).read_text())
+        objects = Counter(one["image_id"] for one in content["annotations"])
+        assert report["splits"][split]["largest"] == {
+            "height": max(image["height"] for image in content["images"]),
+            "width": max(image["width"] for image in content["images"]),
+            "objects": max(objects.values()),
+        }
 
 
 def test_both_releases_of_the_same_scenes_give_the_same_records(tmp_path):
@@ -250,7 +261,7 @@ def run_script(monkeypatch, *arguments):
 
 def test_command_builds_reuses_and_replaces(manual_dir, tmp_path, monkeypatch, capsys):
     data_dir = tmp_path / "built"
-    place = data_dir / "kins" / "1.0.0"
+    place = data_dir / "kins" / "1.1.0"
     command = ["kins", "--manual-dir", manual_dir, "--data-dir", data_dir]
     assert run_script(monkeypatch, *command) == 0
     output = capsys.readouterr().out
@@ -297,4 +308,4 @@ def test_tfds_own_command_builds_it(tmp_path):
         cwd=ROOT / "data" / "kins",
         check=True,
     )
-    assert_records_are_the_annotations(tmp_path / "kins" / "1.0.0", DUMMY_DATA, "2020")
+    assert_records_are_the_annotations(tmp_path / "kins" / "1.1.0", DUMMY_DATA, "2020")

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from data import segmentation
+from amodal_jax import segmentation
 from data.kins.orders import clusters_and_orders
 
 HEIGHT, WIDTH = 20, 30
@@ -29,7 +29,6 @@ def orders_of(masks, depth):
     return clusters_and_orders([segmentation.encode(mask) for mask in masks], depth)
 
 
-@settings(deadline=None)
 @given(scenes())
 def test_kins_rules_hold(scene):
     masks, depth = scene
@@ -52,7 +51,6 @@ def test_kins_rules_hold(scene):
     np.testing.assert_array_equal(np.equal.outer(np.array(clusters), np.array(clusters)), reachable)
 
 
-@settings(deadline=None)
 @given(scenes())
 def test_masks_in_another_sequence_give_the_same_orders(scene):
     masks, _ = scene

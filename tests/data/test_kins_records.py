@@ -8,18 +8,20 @@ import cv2
 import numpy as np
 import pytest
 
+from amodal_jax import segmentation
+from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError, ImageError
-from data import segmentation
 from data.image_files import checked_size
 from data.kins import problems as kinds
-from data.kins.annotations import ImageRecord, class_names, find_annotation_files, read_annotation_file
-from data.kins.categories import CLASS_NAMES
+from data.kins.annotations import ImageRecord, categories, find_annotation_files, read_annotation_file
 from data.kins.layout import ANNOTATION_FILES
 from data.kins.records import RecordMaker
 from data.kins.writer import KinsAnnotation, write_annotations
+from tests.test_image_framing import with_orientation
 
 DUMMY_DATA = Path(__file__).parents[2] / "data" / "kins" / "dummy_data"
 HEIGHT, WIDTH = 40, 60
+CATEGORIES = dict(zip((1, 2, 4, 5, 6, 7, 8), KINS_CLASS_NAMES, strict=True))
 
 
 def rectangle(x1, y1, x2, y2):
@@ -161,8 +163,9 @@ def test_a_box_near_its_masks_is_kept_and_cut_off_at_the_border(record_of):
     assert box_of(instance) == (40, 10, 60, 30)
 
 
-def test_a_missing_order_is_minus_one(record_of):
-    (instance,), problems = record_of(good_annotation(ico_id=None))
+@pytest.mark.parametrize("order", [None, "first", 2**63])
+def test_an_order_that_is_none_is_minus_one(record_of, order):
+    (instance,), problems = record_of(good_annotation(ico_id=order))
     assert problems == [kinds.ORDER_MISSING]
     assert (instance["cluster_id"], instance["occlusion_order"]) == (-1, -1)
 
@@ -222,6 +225,8 @@ def test_annotations_of_what_is_not_listed_are_problems(read_changed):
         ("2020", lambda c: c["images"][1].pop("width"), "image 1 has no whole number under 'width'"),
         ("2020", lambda c: c["images"][1].pop("file_name"), "'file_name'"),
         ("2020", lambda c: c["images"][1].update(id=0), "two images have the id 0"),
+        ("2020", lambda c: c["images"][1].update(id=2**63), "image 1 has 9223372036854775808 under 'id'"),
+        ("2020", lambda c: c["annotations"][2].update(id=2**63), "annotation 2 has 9223372036854775808 under 'id'"),
         ("2020", lambda c: c["annotations"][2].pop("image_id"), "annotation 2 has no whole number under 'image_id'"),
         ("2020", lambda c: c["annotations"][2].update(category_id="car"), "'category_id'"),
         ("2020", lambda c: [a.pop("i_segm") for a in c["annotations"]], "'i_segm'"),
@@ -238,7 +243,7 @@ def test_a_file_that_cannot_be_understood_is_an_error_that_says_why(read_changed
     assert words in str(error.value)
 
 
-@pytest.mark.parametrize("content", [b"", b'{"images": [', b"[]", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"", b'{"images": [', b"[]", b"\xff\xfe", b"[" * 200_000])
 def test_a_file_that_is_no_whole_json_is_an_error(tmp_path, content):
     path = tmp_path / "update_train_2020.json"
     path.write_bytes(content)
@@ -249,7 +254,7 @@ def test_a_file_that_is_no_whole_json_is_an_error(tmp_path, content):
 def test_classes_are_contiguous_and_the_empty_rider_is_none(read_changed):
     files = {split: read_changed(lambda content: None, split=split) for split in ("train", "test")}
     assert "rider" in files["train"].categories.values()
-    assert class_names(files) == CLASS_NAMES
+    assert categories(files) == CATEGORIES
 
 
 def test_a_rider_with_an_instance_is_a_class(read_changed):
@@ -257,7 +262,7 @@ def test_a_rider_with_an_instance_is_a_class(read_changed):
         "train": read_changed(lambda content: content["annotations"][0].update(category_id=3)),
         "test": read_changed(lambda content: None, split="test"),
     }
-    assert class_names(files) == (*CLASS_NAMES[:2], "rider", *CLASS_NAMES[2:])
+    assert categories(files) == CATEGORIES | {3: "rider"}
 
 
 def test_categories_must_be_the_same_in_both_splits(read_changed):
@@ -266,7 +271,7 @@ def test_categories_must_be_the_same_in_both_splits(read_changed):
         "test": read_changed(lambda content: content["categories"].pop(), split="test"),
     }
     with pytest.raises(DataError, match="differ"):
-        class_names(files)
+        categories(files)
 
 
 def test_the_release_of_2020_is_read_where_both_are(tmp_path):
@@ -281,6 +286,17 @@ def test_the_size_of_an_image_is_read_and_its_end_looked_for(tmp_path, suffix):
     assert checked_size(path) == (31, 47)
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(ImageError, match=f"picture{suffix}.*truncated"):
+        checked_size(path)
+
+
+def test_an_image_that_is_stored_turned_is_an_error(tmp_path):
+    path = tmp_path / "photo.jpg"
+    cv2.imwrite(str(path), np.zeros((31, 47, 3), np.uint8))
+    upright = path.read_bytes()
+    path.write_bytes(with_orientation(upright, 1))
+    assert checked_size(path) == (31, 47)
+    path.write_bytes(with_orientation(upright, 6))
+    with pytest.raises(ImageError, match=r"photo\.jpg: is stored turned \(EXIF orientation 6\)"):
         checked_size(path)
 
 
@@ -303,7 +319,7 @@ IMAGES = [{"id": 5, "file_name": "5.png", "width": WIDTH, "height": HEIGHT}]
 
 def test_writer_gives_kins_classes_their_own_ids(tmp_path):
     path = tmp_path / "made" / "update_train_2020.json"
-    write_annotations(path, IMAGES, [annotation()], CLASS_NAMES)
+    write_annotations(path, IMAGES, [annotation()], KINS_CLASS_NAMES)
     content = json.loads(path.read_text())
     assert {entry["name"]: entry["id"] for entry in content["categories"]}["misc"] == 8
     (written,) = content["annotations"]
@@ -317,5 +333,5 @@ def test_writer_gives_kins_classes_their_own_ids(tmp_path):
 @pytest.mark.parametrize("changes", [{"image_id": 6}, {"class_name": "bus"}, {"amodal": []}])
 def test_writer_refuses_what_the_builder_could_not_read(tmp_path, changes):
     with pytest.raises(DataError, match="annotation 1"):
-        write_annotations(tmp_path / "train.json", IMAGES, [annotation(**changes)], CLASS_NAMES)
+        write_annotations(tmp_path / "train.json", IMAGES, [annotation(**changes)], KINS_CLASS_NAMES)
     assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,4 @@
 import dataclasses
-import json
 import shutil
 import subprocess
 import sys
@@ -9,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
+from amodal_jax import segmentation
+from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
-from data import segmentation
 from data.kins.annotations import find_annotation_files, read_annotation_file
-from data.kins.categories import CLASS_NAMES
 from data.synthetic import generate as generate_module
 from data.synthetic.generate import Request, generate
 from data.synthetic.scene import make_scene
@@ -38,7 +37,7 @@ def test_the_kins_reader_takes_it_without_a_problem(written):
         assert annotations.release == "2020"
         assert annotations.problems == ()
         assert [image.id for image in annotations.images] == list(range(count))
-        assert set(annotations.categories.values()) == set(CLASS_NAMES)
+        assert set(annotations.categories.values()) == set(KINS_CLASS_NAMES)
 
 
 @pytest.mark.parametrize(("split", "number"), [("train", 0), ("test", 1)])
@@ -97,7 +96,7 @@ def test_the_same_request_is_reused_and_another_refused(written, tmp_path):
         generate(out, other, progress=False)
     assert _contents(out) == _contents(written)
     assert generate(out, other, overwrite=True, progress=False)
-    assert json.loads((out / "request.json").read_text()) == dataclasses.asdict(other)
+    assert (out / "request.json").read_text() == other.to_json()
     assert len(list(out.rglob("*.png"))) == 2
     assert list(tmp_path.iterdir()) == [out]
 
@@ -129,6 +128,22 @@ def test_a_failure_leaves_nothing_half_written(written, tmp_path, monkeypatch):
 def test_an_impossible_request_is_refused_by_name(tmp_path, field, value):
     with pytest.raises(DataError, match=f"{field} is {value}"):
         generate(tmp_path / "scenes", dataclasses.replace(REQUEST, **{field: value}), progress=False)
+    assert not (tmp_path / "scenes").exists()
+
+
+def test_scenes_of_some_classes_hold_no_others(tmp_path):
+    classes = ("pedestrian", "tram")
+    generate(tmp_path / "scenes", dataclasses.replace(REQUEST, classes=classes), progress=False)
+    file = read_annotation_file(find_annotation_files(tmp_path / "scenes")["train"], tmp_path / "scenes", "train")
+    used = {annotation["category_id"] for image in file.images for annotation in image.annotations}
+    assert set(file.categories.values()) == set(classes)
+    assert {file.categories[category] for category in used} == set(classes)
+
+
+@pytest.mark.parametrize("classes", [(), ("car", "bus"), ("car", "car")])
+def test_classes_that_cannot_be_drawn_are_refused(tmp_path, classes):
+    with pytest.raises(DataError, match=f"classes are {', '.join(classes) or 'none'}; name each"):
+        generate(tmp_path / "scenes", dataclasses.replace(REQUEST, classes=classes), progress=False)
     assert not (tmp_path / "scenes").exists()
 
 

@@ -15,7 +15,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 @given(seed=seeds, width=st.integers(64, 260), height=st.integers(24, 100))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_masks_partition_what_the_objects_cover(seed, width, height):
     scene = make_scene((seed,), width, height)
     assert scene.image.shape == (height, width, 3)
@@ -117,7 +117,7 @@ def _rectangle(rng):
 
 
 @given(seed=seeds)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_what_is_in_front_is_met_first_by_every_ray(seed):
     rng = np.random.default_rng(seed)
     first, second = _rectangle(rng), _rectangle(rng)

@@ -1,8 +1,50 @@
+import dataclasses
+from pathlib import Path
+
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from amodal_jax.build import build_detector
+from amodal_jax.config import EvaluationConfig, RoIConfig, RPNConfig
 from amodal_jax.models.detections import select_detections
 from amodal_jax.structures import Proposals
+from tests.micro import micro_config
+
+
+@pytest.mark.parametrize("slots", [40, 400])
+def test_detections_are_those_of_torchvision(slots):
+    """From a configuration on; slots of proposals that are not valid hold good ones elsewhere and change nothing."""
+    golden = np.load(Path(__file__).resolve().parents[1] / "golden" / "models" / "detections.npz")
+    config = micro_config(
+        class_names=("a", "b", "c", "d"),
+        roi=RoIConfig(box_weights=(8.0, 9.0, 4.0, 6.0)),
+        rpn=RPNConfig(nms_threshold=0.8),
+    )
+    evaluation = EvaluationConfig(score_threshold=0.07, nms_threshold=0.4, max_detections=slots)
+    detector = build_detector(dataclasses.replace(config, evaluation=evaluation))
+    logits, deltas, boxes = (
+        jnp.concatenate([golden[name], golden[name][:, :5] + more], axis=1)
+        for name, more in (("logits", 0), ("deltas", 0), ("proposals", 25))
+    )
+    valid = jnp.broadcast_to(jnp.arange(65) < 60, (2, 65))
+    found = jax.jit(detector.select)(
+        logits.reshape(130, 5),
+        deltas.reshape(130, 5, 4),
+        Proposals(boxes, jnp.zeros((2, 65)), valid),
+        jnp.asarray(golden["image_sizes"]),
+    )
+    assert found.valid.shape == (2, slots)
+    for image in range(2):
+        expected, scores, labels = (golden[f"{name}_{image}"] for name in ("boxes", "scores", "labels"))
+        count = len(expected)
+        if count < 40:
+            np.testing.assert_array_equal(found.valid[image], np.arange(slots) < count)
+        assert found.valid[image, :count].all()
+        np.testing.assert_allclose(found.boxes[image, :count], expected, atol=1e-3)
+        np.testing.assert_allclose(found.scores[image, :count], scores, atol=1e-6)
+        np.testing.assert_array_equal(found.labels[image, :count] + 1, labels)  # torchvision counts from the background
 
 
 @pytest.mark.parametrize(("side", "found"), [(0.002, False), (0.009, False), (0.011, True)])

@@ -162,8 +162,8 @@ def test_parameter_counts_follow_from_the_papers_kernel_sizes():
 
 @pytest.mark.parametrize(
     ("size", "target"),
-    [((375, 1242), (800, 2649)), ((800, 800), (800, 800)), ((100, 1000), (265, 2656)), ((2000, 1000), (800, 400))],
+    [((375, 1242), (800, 2649)), ((800, 800), (800, 800)), ((100, 1000), (300, 3000)), ((2000, 1000), (1600, 800))],
 )
-def test_images_are_resized_to_the_short_side_and_fit_the_canvas(size, target):
+def test_images_are_resized_by_short_and_long_side_whatever_the_canvas(size, target):
     detector = build_detector(load_config("asn_r50_fpn"))
     assert detector.target_sizes(jnp.array([size])).tolist() == [list(target)]

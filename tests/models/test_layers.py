@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 
 from amodal_jax.models import layers
-from amodal_jax.models.layers import Conv, Deconv2x2, Deconv3x3, FrozenBatchNorm, GroupNorm, make_norm
+from amodal_jax.models.layers import Conv, Deconv2x2, Deconv3x3, FrozenBatchNorm, GroupNorm, OutputConv, make_norm
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +132,17 @@ def test_initialisers(initializer, deviation, bound):
     kernel = initializer(jax.random.key(0), (3, 3, 64, 128), jnp.float32)
     assert float(kernel.std()) == pytest.approx(deviation, rel=0.02)
     assert float(jnp.abs(kernel).max()) <= bound
+
+
+def test_outputs_keep_the_digits_of_float32():
+    inputs = jax.random.normal(jax.random.key(0), (1, 8, 9, 32))
+    module = OutputConv(3, dtype=jnp.bfloat16)
+    outputs, variables = module.init_with_output(jax.random.key(1), inputs)
+    assert outputs.dtype == jnp.float32
+    rounded = inputs.astype(jnp.bfloat16).astype(jnp.float32)
+    kernel = variables["params"]["kernel"][0, 0].astype(jnp.bfloat16).astype(jnp.float32)
+    np.testing.assert_allclose(outputs, rounded @ kernel, rtol=1e-5, atol=1e-5)
+    assert jnp.unique(outputs).size == outputs.size
+    assert variables["params"]["kernel"].dtype == jnp.float32
+    gradient = jax.grad(lambda x: jnp.sum(module.apply(variables, x)))(inputs.astype(jnp.bfloat16))
+    assert gradient.dtype == jnp.bfloat16

@@ -46,18 +46,40 @@ def blobs(count=30):
 
 def sampling_weights(low, high, length, bins=28):
     """ROIAlign's weight of each pixel in each bin along one axis, with at least one sample a pixel: [bins, length]."""
-    ratio = max(2, int(np.ceil((high - low) / bins)))
+    ratio = int(np.ceil((high - low) / bins))
     position = low - 0.5 + (np.arange(bins * ratio) + 0.5) / (bins * ratio) * (high - low)
     inside = (position >= -1) & (position <= length)
     distance = np.abs(np.clip(position, 0, length - 1)[:, None] - np.arange(length))
     return (np.maximum(1 - distance, 0) * inside[:, None]).reshape(bins, ratio, length).mean(axis=1)
 
 
-def full_resolution_target(mask, box):
-    """ROIAlign of the whole mask, whose samples are separable, and the same threshold."""
+def full_resolution_coverage(mask, box):
+    """ROIAlign of the whole mask, whose samples are separable."""
     rows = sampling_weights(box[1], box[3], mask.shape[0])
     columns = sampling_weights(box[0], box[2], mask.shape[1])
-    return rows @ mask @ columns.T >= 0.5
+    return rows @ mask @ columns.T
+
+
+def test_the_reference_is_the_roi_align_of_torchvision(golden):
+    """detectron2's mask targets: ROIAlign of the whole mask with all samples there are, aligned, and one half."""
+    for packed, rois, coverage in zip(golden["masks"], golden["rois"], golden["coverage"], strict=True):
+        mask = np.unpackbits(packed, axis=-1)
+        for roi, expected in zip(rois, coverage.astype(np.float64), strict=True):
+            np.testing.assert_allclose(full_resolution_coverage(mask, roi), expected, atol=1e-3)  # stored in 16 bits
+
+
+def test_targets_equal_those_of_detectron2(golden):
+    overlaps = []
+    for packed, rois, coverage in zip(golden["masks"], golden["rois"], golden["coverage"], strict=True):
+        mask, truth = np.unpackbits(packed, axis=-1).astype(bool), rois[0]
+        crop = mask_crops.pack_crop(mask_crops.crop_mask(mask, truth))
+        targets = masks.mask_targets(
+            jnp.asarray(crop[None]), jnp.asarray(truth[None]), jnp.asarray(rois), jnp.zeros(len(rois), jnp.int32)
+        )
+        for target, expected in zip(np.asarray(targets, bool), coverage >= 0.5, strict=True):
+            overlaps.append((target & expected).sum() / (target | expected).sum())
+    assert np.mean(overlaps) >= 0.97
+    assert min(overlaps) >= 0.9
 
 
 def overlap_with_full_resolution(all_masks):
@@ -72,7 +94,7 @@ def overlap_with_full_resolution(all_masks):
         packed = mask_crops.pack_crop(mask_crops.crop_mask(mask, truth))
         targets = cut(jnp.asarray(packed[None]), jnp.asarray(truth[None]), jnp.asarray(rois), jnp.zeros(3, jnp.int32))
         for roi, target in zip(rois, np.asarray(targets, bool), strict=True):
-            expected = full_resolution_target(mask, roi)
+            expected = full_resolution_coverage(mask, roi) >= 0.5
             overlaps.append((target & expected).sum() / (target | expected).sum())
     return np.array(overlaps)
 
@@ -149,3 +171,15 @@ def test_truth_index_and_vmap():
     indices = jnp.asarray([[0, 1], [1, 0]])
     targets = jax.vmap(lambda index: masks.mask_targets(crops, truths, boxes, index))(indices)
     np.testing.assert_allclose(targets.mean(axis=(2, 3)), [[0, 0.5], [0.5, 0]])
+
+
+def test_halves_in_the_frame_of_the_truth_box_count_as_covered():
+    """A RoI that is its truth box takes exactly the majority of 4 x 4 cells, wherever the box lies."""
+    rng = np.random.default_rng(0)
+    cells = rng.uniform(size=(50, 112, 112)) < 0.5
+    corner = rng.uniform([0, 0], [1200, 360], (50, 2))
+    truths = jnp.asarray(np.concatenate([corner, corner + np.exp(rng.uniform(0, 6, (50, 2)))], axis=1), jnp.float32)
+    targets = jax.jit(masks.mask_targets)(jnp.asarray(np.packbits(cells, axis=-1)), truths, truths, jnp.arange(50))
+    counts = cells.reshape(50, 28, 4, 28, 4).sum(axis=(2, 4))
+    assert (counts == 8).mean() > 0.15
+    np.testing.assert_array_equal(targets, counts >= 8)

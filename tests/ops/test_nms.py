@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from amodal_jax.ops import boxes as box_ops
@@ -34,7 +34,6 @@ def test_torchvision(golden, index):
     np.testing.assert_array_equal(kept, golden[f"keep_{index}"])
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**31 - 1), st.sampled_from([0.0, 0.2, 0.5, 0.8]), st.sampled_from([10, 30, 100]))
 def test_equals_the_greedy_loop(seed, threshold, extent):
     """Few distinct scores and coordinates, so that ties and long chains of suppression are common."""

@@ -1,7 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from amodal_jax.ops import sampling
@@ -9,7 +9,6 @@ from amodal_jax.ops import sampling
 COUNT = 40
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.sampled_from("pn-"), min_size=COUNT, max_size=COUNT),
     st.integers(0, 2**31 - 1),

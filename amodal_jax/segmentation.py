@@ -13,6 +13,7 @@ from pycocotools import mask as coco_mask
 
 POLYGON_TOO_SHORT = "polygon of fewer than three points"
 POLYGON_UNREADABLE = "polygon that is no list of x, y pairs"
+POLYGON_TOO_FAR = "polygon with a coordinate that no image has"
 RLE_UNREADABLE = "run-length code that does not fill its image"
 SIZE_DIFFERS = "run-length code of another size than its image"
 BEYOND_IMAGE = "mask reaching outside its image"
@@ -47,7 +48,7 @@ def decode(rle: Rle) -> Bool[np.ndarray, "H W"]:
     return coco_mask.decode(rle).astype(bool)
 
 
-def decode_columns(rle: Rle, first: int, last: int) -> Bool[np.ndarray, "H last-first"]:
+def decode_columns(rle: Rle, first: int, last: int) -> Bool[np.ndarray, "H columns"]:
     """The columns from `first` up to `last` of the mask of a run-length code, without the work of the others."""
     height = rle["size"][0]
     ends = np.clip(np.cumsum(run_lengths(rle["counts"])), first * height, last * height)
@@ -74,7 +75,7 @@ def run_lengths(counts: str | bytes) -> Int[np.ndarray, " runs"]:
     the run two before that is written.
 
     Raises:
-        ValueError: a character is outside the code, or the text ends within a run.
+      ValueError: a character is outside the code, or the text ends within a run.
     """
     symbols = np.frombuffer(counts.encode() if isinstance(counts, str) else counts, np.uint8).astype(np.int64) - 48
     if not len(symbols):
@@ -98,13 +99,13 @@ def parse(segmentation: Any, height: int, width: int) -> Parsed:
     """Reads a mask in any of the forms that files are known to use.
 
     Args:
-        segmentation: a list of polygons, one polygon, or a run-length code with its counts compressed or as numbers.
-        height: of the image, in pixels.
-        width: of the image, in pixels.
+      segmentation: a list of polygons, one polygon, or a run-length code with its counts compressed or as numbers.
+      height: of the image, in pixels.
+      width: of the image, in pixels.
 
     Returns:
-        The mask clipped to the image, with its flaws. Polygons that cannot be drawn are left out and named as flaws;
-        the others are united. The mask is None where there is nothing left to draw.
+      The mask clipped to the image, with its flaws. Polygons that cannot be drawn are left out and named as flaws;
+      the others are united. The mask is None where there is nothing left to draw.
     """
     if isinstance(segmentation, dict):
         return _parse_rle(segmentation, height, width)
@@ -146,8 +147,10 @@ def _parse_polygons(segmentation: Any, height: int, width: int) -> Parsed:
             continue
         if points.ndim == 2 and points.shape[1] == 2:
             points = points.reshape(-1)
-        if points.ndim != 1 or points.size % 2 or not np.all(np.abs(points) <= _LARGEST_COORDINATE):
+        if points.ndim != 1 or points.size % 2 or np.isnan(points).any():
             flaws[POLYGON_UNREADABLE] = None
+        elif np.any(np.abs(points) > _LARGEST_COORDINATE):
+            flaws[POLYGON_TOO_FAR] = None
         elif points.size < 6:
             flaws[POLYGON_TOO_SHORT] = None
         else:

@@ -1,0 +1,233 @@
+"""Finds the objects in images with an exported network. Needs jax, flatbuffers and NumPy, and no other package.
+
+python run.py IMAGE ... --out DIR
+
+IMAGE is a NumPy file (.npy) of uint8 RGB [height, width, 3], or any image that OpenCV reads, if OpenCV is installed.
+For each image NAME.npz is written with the objects that were found, best first:
+
+    boxes           float32 [n, 4]   amodal, [x1, y1, x2, y2] in the image's pixels
+    scores          float32 [n]
+    labels          int32 [n]        indices into class_names
+    class_names     text [K]
+    occluded        float32 [n]      probability; where the network has the branch, as the masks
+    amodal_masks    bool [n, height, width]
+    inmodal_masks   bool [n, height, width]
+
+From Python, beside this file:
+
+    from run import ExportedNetwork
+    (found,) = ExportedNetwork()([image])   # a dictionary of the same arrays for each image
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import export
+
+NETWORK_FILE = "detect.jax_export"
+PARAMETERS_FILE = "parameters.safetensors"
+SHEET_FILE = "export.json"
+
+
+class ExportedNetwork:
+    """An exported network, compiled for this machine's first device when it is first called."""
+
+    def __init__(self, folder: str | Path = Path(__file__).parent):
+        """Reads the folder of an export.
+
+        Raises:
+          OSError: a file of it cannot be read.
+          ImportError: flatbuffers is missing, which JAX needs for this but does not install.
+          ValueError: a file of it is damaged, or this version of JAX does not read it.
+        """
+        folder = Path(folder)
+        sheet = json.loads((folder / SHEET_FILE).read_text())
+        self.class_names: tuple[str, ...] = tuple(sheet["class_names"])
+        self.batch_size: int = sheet["batch_size"]
+        self.height: int = sheet["height"]
+        self.width: int = sheet["width"]
+        self._resizing: tuple[int, int] = (sheet["short_side"], sheet["long_side"])
+        self._input: tuple[int, int] = (sheet["input_height"], sheet["input_width"])
+        self._mask_threshold: float = sheet["mask_threshold"]
+        serialized = bytearray((folder / NETWORK_FILE).read_bytes())
+        try:
+            exported = export.deserialize(serialized)
+        except ImportError:
+            raise
+        except Exception as error:  # flatbuffers raises whatever a damaged file leads it to
+            raise ValueError(
+                f"{folder / NETWORK_FILE}: cannot be read by jax {jax.__version__}; it is damaged, or the jax "
+                f"{sheet['jax_version']} that wrote it is too old or too new for this one ({error})"
+            ) from error
+        self._parameters = jax.device_put(read_safetensors(folder / PARAMETERS_FILE))
+        self._detect = jax.jit(exported.call)
+
+    def __call__(self, images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
+        """The objects in each image, best first; see the head of this file.
+
+        Args:
+          images: uint8 RGB [height, width, 3], none larger than `height` x `width` of the network.
+
+        Raises:
+          ValueError: an image of another type or shape, or one that does not fit the network, as it is or resized.
+        """
+        for index, image in enumerate(images):
+            self._check(image, index)
+        found = []
+        for start in range(0, len(images), self.batch_size):
+            part = images[start : start + self.batch_size]
+            canvas = np.zeros((self.batch_size, self.height, self.width, 3), np.uint8)
+            sizes = np.full((self.batch_size, 2), (self.height, self.width), np.int32)  # also of what fills the batch
+            for slot, image in enumerate(part):
+                sizes[slot] = image.shape[:2]
+                canvas[slot, : image.shape[0], : image.shape[1]] = image
+            detections = jax.device_get(self._detect(self._parameters, canvas, sizes))
+            found += [self._objects(detections, slot, image.shape[:2]) for slot, image in enumerate(part)]
+        return found
+
+    def _objects(self, detections: dict[str, np.ndarray], slot: int, size: tuple[int, int]) -> dict[str, np.ndarray]:
+        valid = detections["valid"][slot]
+        objects = {name: values[slot][valid] for name, values in detections.items() if name != "valid"}
+        for name in ("amodal_masks", "inmodal_masks"):
+            if name in objects:
+                pasted = np.zeros((len(objects[name]), *size), bool)
+                for mask, probability, box in zip(pasted, objects[name], objects["boxes"], strict=True):
+                    paste_mask(mask, probability, box, self._mask_threshold)
+                objects[name] = pasted
+        return objects
+
+    def _check(self, image: Any, index: int) -> None:
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+            raise ValueError(f"image {index} is {what}; pass uint8 RGB [height, width, 3]")
+        height, width = image.shape[:2]
+        if not (0 < height <= self.height and 0 < width <= self.width):
+            raise ValueError(
+                f"image {index} has {height} x {width} pixels, and the network was exported for up to {self.height} x "
+                f"{self.width}; export it again with --height and --width, or make the image smaller"
+            )
+        # What does not fit the network's input would be cut off there without a word.
+        short_side, long_side = self._resizing
+        factor = min(short_side / min(height, width), long_side / max(height, width))
+        resized = (int(height * factor), int(width * factor))
+        if not (0 < resized[0] <= self._input[0] and 0 < resized[1] <= self._input[1]):
+            raise ValueError(
+                f"image {index} of {height} x {width} pixels becomes {resized[0]} x {resized[1]} in the network, whose "
+                f"input is 1 x 1 to {self._input[0]} x {self._input[1]}; export it again with --model.input.height and "
+                "--model.input.width"
+            )
+
+
+def read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file of float32: a length, a json header of that length, and the bytes it points to.
+
+    Raises:
+      ValueError: the file is damaged or holds another type.
+    """
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    try:
+        header = json.loads(content[8 : 8 + length])
+        header.pop("__metadata__", None)
+        arrays = {}
+        for name, entry in header.items():
+            if entry["dtype"] != "F32":
+                raise ValueError(f"{name} is {entry['dtype']}, not F32")
+            begin, end = (8 + length + offset for offset in entry["data_offsets"])
+            arrays[name] = np.frombuffer(content[begin:end], "<f4").reshape(entry["shape"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: is damaged or no safetensors file of float32 ({error})") from error
+    return arrays
+
+
+def paste_mask(image: np.ndarray, probability: np.ndarray, box: np.ndarray, threshold: float) -> None:
+    """Sets the pixels of `image` [height, width] where the probability in the frame of `box` is above `threshold`.
+
+    torchvision's `paste_masks_in_image`: the mask [M, M] gets a border of one cell, the box grows with it and is cut to
+    whole pixels, and the mask is resized to it bilinearly.
+    """
+    cells = probability.shape[0]
+    half = (box[2:] - box[:2]) * np.float32(0.5) * np.float32((cells + 2) / cells)
+    centre = (box[2:] + box[:2]) * np.float32(0.5)
+    x1, y1, x2, y2 = (int(edge) for edge in np.concatenate([centre - half, centre + half]))
+    left, right = max(x1, 0), min(x2 + 1, image.shape[1])
+    top, bottom = max(y1, 0), min(y2 + 1, image.shape[0])
+    if left >= right or top >= bottom:
+        return
+    bordered = np.pad(probability, 1)
+    x_low, x_high, x_weight = _taps(left - x1, right - x1, x2 - x1 + 1, cells + 2)
+    y_low, y_high, y_weight = _taps(top - y1, bottom - y1, y2 - y1 + 1, cells + 2)
+    rows = bordered[:, x_low] * (1 - x_weight) + bordered[:, x_high] * x_weight
+    resized = rows[y_low] * (1 - y_weight[:, None]) + rows[y_high] * y_weight[:, None]
+    image[top:bottom, left:right] = resized > threshold
+
+
+def _taps(first: int, last: int, pixels: int, cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The two cells that each pixel from `first` to `last` of `pixels` lies between, and the weight of the second."""
+    position = np.clip((np.arange(first, last) + 0.5) * (cells / pixels) - 0.5, 0, cells - 1)
+    low = np.floor(position).astype(int)
+    return low, np.minimum(low + 1, cells - 1), (position - low).astype(np.float32)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """An image file as uint8 RGB [height, width, 3].
+
+    Raises:
+      OSError: it cannot be read.
+      ValueError: it is no image, or only OpenCV could tell, which is not installed.
+    """
+    if path.suffix == ".npy":
+        return np.load(path, allow_pickle=False)
+    try:
+        import cv2
+    except ImportError:
+        raise ValueError(
+            f"{path}: save the pixels with numpy.save as a .npy file, or install opencv-python-headless"
+        ) from None
+    pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise ValueError(f"{path}: is no image, or damaged")
+    return np.ascontiguousarray(pixels[..., ::-1])
+
+
+def write_npz(path: Path, arrays: dict[str, Any]) -> None:
+    """Writes arrays so that the file is either whole or not there."""
+    unfinished = path.with_name(f".{path.name}")
+    try:
+        np.savez_compressed(unfinished, **arrays)
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def main() -> None:
+    """Reads the command line and writes what is found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help=".npy files, or images")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
+    arguments = parser.parse_args()
+    names = [path.stem for path in arguments.images]
+    if len(set(names)) < len(names):
+        sys.exit("error: two images have one name: run them apart, each with a folder of its own")
+    try:
+        network = ExportedNetwork()
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        for start in range(0, len(names), network.batch_size):
+            part = arguments.images[start : start + network.batch_size]
+            for path, objects in zip(part, network([read_image(path) for path in part]), strict=True):
+                write_npz(arguments.out / f"{path.stem}.npz", objects | {"class_names": np.array(network.class_names)})
+                print(f"{arguments.out / path.stem}.npz: {len(objects['scores'])} objects", flush=True)
+    except (EOFError, ImportError, OSError, ValueError) as error:
+        sys.exit(f"error: {' '.join(str(error).split())}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Exports a network as files that run without this package, on any machine that has JAX.
+
+python scripts/export.py --checkpoint DIR --out DIR [--best] [--platforms cpu,cuda] [--batch-size 1]
+    [--height H --width W] [--evaluation.FIELD VALUE ...]
+
+Writes the parameters as parameters.safetensors with config.json beside them, the whole inference as StableHLO in
+detect.jax_export, and run.py, which finds objects with them; docs/export.md says more. The folder is also taken
+wherever a checkpoint is. Its thresholds can be changed here, and its input canvas, --model.input.height and
+--model.input.width, for images that do not fit it once they are resized.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from amodal_jax import command_line
+from amodal_jax.config import override
+from amodal_jax.errors import ConfigError
+
+
+def main() -> None:
+    """Reads the command line and exports."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, metavar="DIR", help="a run, or one of its checkpoints"
+    )
+    parser.add_argument("--best", action="store_true", help="the run's best checkpoint, not its last")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write, a new one")
+    parser.add_argument(
+        "--platforms", default="cpu,cuda", help="what it is to run on, of cpu, cuda, rocm and tpu (%(default)s)"
+    )
+    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="images at a time (%(default)s)")
+    parser.add_argument("--height", type=int, metavar="H", help="of the largest image; default: of the dataset's")
+    parser.add_argument("--width", type=int, metavar="W", help="of the largest image; default: of the dataset's")
+    arguments, overrides = parser.parse_known_args()
+    for name in overrides:
+        field = name.partition("=")[0].replace("_", "-")
+        known = ("--model.input.height", "--model.input.width")
+        if name.startswith("--") and not field.startswith("--evaluation.") and field not in known:
+            raise ConfigError(
+                f"{field} cannot be set: the network is the checkpoint's; only --evaluation.FIELD, "
+                "--model.input.height and --model.input.width can be changed"
+            )
+    # Imported here, so that --help and a mistyped argument do without JAX.
+    from amodal_jax.checkpoint import load_checkpoint
+    from amodal_jax.export import export_network
+
+    config, variables, step = load_checkpoint(arguments.checkpoint, kind="best" if arguments.best else "last")
+    config = override(config, overrides)
+    canvas = (
+        config.data.canvas_height if arguments.height is None else arguments.height,
+        config.data.canvas_width if arguments.width is None else arguments.width,
+    )
+    platforms = [name for name in arguments.platforms.split(",") if name]
+    config = export_network(
+        config,
+        variables,
+        step,
+        arguments.out,
+        platforms=platforms,
+        batch_size=arguments.batch_size,
+        canvas=canvas,
+    )
+    print(
+        f"checkpoint of step {step}: images of up to {config.data.canvas_height} x {config.data.canvas_width} pixels, "
+        f"{arguments.batch_size} at a time, on {', '.join(platforms)}"
+    )
+    for path in sorted(arguments.out.iterdir()):
+        print(f"{path.stat().st_size / 1e6:10.2f} MB  {path}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,91 @@
+"""The parts of the script that goes with an export against those of the package and of other libraries."""
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amodal_jax import export_runner, mask_output
+from amodal_jax.image_reader import read_image
+
+GOLDEN = Path(__file__).resolve().parent / "golden" / "ops" / "mask_output.npz"
+
+
+def pasted(probability, box, size, threshold=0.5):
+    image = np.zeros(size, bool)
+    export_runner.paste_mask(image, probability, box, threshold)
+    return image
+
+
+def test_pastes_as_torchvision():
+    golden = np.load(GOLDEN)
+    height, width = (int(side) for side in golden["image_size"])
+    expected = np.unpackbits(golden["packed"], axis=-1, count=width).astype(bool)
+    found = [pasted(*one, (height, width)) for one in zip(golden["masks"], golden["boxes"], strict=True)]
+    # Where the resized probability is the threshold but for rounding, a pixel may fall to either side.
+    assert np.sum(np.stack(found) != expected) <= 1e-5 * np.sum(expected)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**31 - 1), st.tuples(st.integers(1, 40), st.integers(1, 40)), st.sampled_from([0.3, 0.5, 0.9]))
+def test_pastes_as_the_package(seed, size, threshold):
+    """Random boxes, beyond the image, under a pixel and inverted ones included."""
+    rng = np.random.default_rng(seed)
+    # Multiples of 1/8, so that whole and half cells meet and no rounding decides, but for the threshold's own value.
+    probabilities = rng.integers(0, 9, (6, 28, 28)).astype(np.float32) / 8 + np.float32(1e-3)
+    boxes = rng.uniform(-20, 60, (6, 4)).astype(np.float32)
+    boxes[0, 2:] = boxes[0, :2] + 0.3
+    different = 0
+    for probability, box in zip(probabilities, boxes, strict=True):
+        expected = mask_output.paste_mask(probability, box, size, threshold)
+        different += np.sum(pasted(probability, box, size, threshold) != expected)
+    assert different <= 1
+
+
+def test_reads_what_the_library_writes(tmp_path):
+    rng = np.random.default_rng(0)
+    shapes = {"params/a/kernel": (3, 3, 4, 5), "params/a/bias": (5,), "frozen/scale": ()}
+    arrays = {name: np.asarray(rng.normal(size=shape), np.float32) for name, shape in shapes.items()}
+    path = tmp_path / "parameters.safetensors"
+    safetensors.numpy.save_file(arrays, path, metadata={"step": "3"})
+    found = export_runner.read_safetensors(path)
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert found[name].dtype == np.float32
+        np.testing.assert_array_equal(found[name], array)
+
+    content = path.read_bytes()
+    for length in (0, 4, 40, len(content) - 1):
+        path.write_bytes(content[:length])
+        with pytest.raises(ValueError, match=r"parameters\.safetensors: is damaged"):
+            export_runner.read_safetensors(path)
+    safetensors.numpy.save_file({"x": np.zeros(2, np.float16)}, path)
+    with pytest.raises(ValueError, match="x is F16, not F32"):
+        export_runner.read_safetensors(path)
+
+
+def test_images_are_read_as_the_package_reads_them(tmp_path, monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    np.save(tmp_path / "image.npy", pixels)
+    cv2.imwrite(str(tmp_path / "image.png"), pixels[..., ::-1])
+    np.testing.assert_array_equal(export_runner.read_image(tmp_path / "image.npy"), pixels)
+    np.testing.assert_array_equal(export_runner.read_image(tmp_path / "image.png"), read_image(tmp_path / "image.png"))
+    (tmp_path / "text.png").write_text("no image")
+    with pytest.raises(ValueError, match=r"text\.png: is no image"):
+        export_runner.read_image(tmp_path / "text.png")
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(ValueError, match=r"image\.png: save the pixels with numpy\.save .* or install opencv"):
+        export_runner.read_image(tmp_path / "image.png")
+
+
+def test_a_file_of_arrays_is_whole_or_not_there(tmp_path):
+    export_runner.write_npz(tmp_path / "found.npz", {"scores": np.ones(3)})
+    np.testing.assert_array_equal(np.load(tmp_path / "found.npz")["scores"], np.ones(3))
+    with pytest.raises(TypeError):
+        export_runner.write_npz(tmp_path / "other.npz", {"scores": np.ones(3), 3: np.ones(3)})
+    assert [path.name for path in tmp_path.iterdir()] == ["found.npz"]
