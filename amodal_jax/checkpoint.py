@@ -280,7 +280,7 @@ def load_variables(path: str | os.PathLike[str], *, kind: Kind = "last") -> tupl
     They may be a backbone's alone; the configuration then names no classes.
 
     Args:
-      path: a run directory, or the folder of one checkpoint.
+      path: as for `load_checkpoint`.
       kind: of a run directory the newest checkpoint, or the best one.
 
     Raises:
@@ -291,7 +291,17 @@ def load_variables(path: str | os.PathLike[str], *, kind: Kind = "last") -> tupl
         info = _read_info(path)
         return _config_of(path, info), _read_arrays(path, "variables", None, info["checksums"]["variables"])
 
-    return _read_place(_existing(path), kind, read)
+    place = _existing(path)
+    if (place / parameters_file.FILE_NAME).is_file():
+        return load_checkpoint(place)[:2]
+    return _read_place(place, kind, read)
+
+
+def checkpoint_config(path: str | os.PathLike[str], *, kind: Kind = "last") -> Config:
+    """The configuration alone of what `load_variables` reads, which raises the same."""
+    place = _existing(path)
+    exported = read_config(place) if (place / parameters_file.FILE_NAME).is_file() else None
+    return exported or _read_place(place, kind, lambda path: _config_of(path, _read_info(path)))
 
 
 def _existing(path: str | os.PathLike[str]) -> Path:

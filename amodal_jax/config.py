@@ -68,6 +68,10 @@ class AnchorConfig:
 
     sizes: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)
     aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # height / width
+    # torchvision's anchors have whole pixels as sides, and lie as far apart as the input is longer than a level;
+    # detectron2's have neither: a canvas of 416 pixels has its P6, of 7 cells, at 59 and at 64 pixels a cell.
+    rounded: bool = True
+    fitted_strides: bool = True
 
     def __post_init__(self):
         _require(len(self.sizes) == 5, "model.anchors.sizes", "must have five values, one for each of P2..P6")
@@ -108,13 +112,14 @@ class RoIConfig:
     iou_threshold: float = 0.5
     box_size: int = 7  # ROIAlign cells a side for the box and occlusion branches
     mask_size: int = 14  # for the mask branches; masks come out at twice that
-    sampling_ratio: int = 2
+    sampling_ratio: int = 2  # ROIAlign samples a cell and axis; 0: they adapt to the region, as detectron2's do
     aligned: bool = False  # half-pixel correction of ROIAlign; torchvision's weights expect False, detectron2's True
     box_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)  # of the box coder
 
     def __post_init__(self):
-        for name in ("batch_size", "box_size", "mask_size", "sampling_ratio"):
+        for name in ("batch_size", "box_size", "mask_size"):
             _require(getattr(self, name) > 0, f"model.roi.{name}", "must be positive")
+        _require(self.sampling_ratio >= 0, "model.roi.sampling_ratio", "must not be negative")
         _require(0 < self.positive_fraction <= 1, "model.roi.positive_fraction", "must be within (0, 1]")
         _require(int(self.batch_size * self.positive_fraction) > 0, "model.roi.batch_size", "leaves no positive RoI")
         _require(0 < self.iou_threshold <= 1, "model.roi.iou_threshold", "must be within (0, 1]")

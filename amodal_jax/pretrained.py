@@ -13,13 +13,21 @@ from typing import Any
 import numpy as np
 
 from amodal_jax.build import Variables
-from amodal_jax.config import Config
-from amodal_jax.errors import WeightsError
-from amodal_jax.layouts import torchvision
+from amodal_jax.config import Config, override
+from amodal_jax.errors import ConfigError, WeightsError
+from amodal_jax.layouts import detectron2, torchvision
 from amodal_jax.layouts.layout import BATCH_NORM_EPSILON, Layout, Sources
 from amodal_jax.weight_files import read_weights
 
-LAYOUTS = torchvision.LAYOUTS
+LAYOUTS = (*torchvision.LAYOUTS, *detectron2.LAYOUTS)
+OVERRIDABLE = (
+    *("model.input.mean", "model.input.std", "model.input.channel_order"),
+    *("model.input.short_side", "model.input.long_side", "model.input.height", "model.input.width"),
+    "model.backbone.stride_in_1x1",
+    *("model.anchors.sizes", "model.anchors.rounded", "model.anchors.fitted_strides"),
+    *("model.roi.sampling_ratio", "model.roi.aligned", "model.roi.box_weights"),
+)
+"""Fields that weights of one layout may expect otherwise, as their arrays do not tell."""
 _NAMES_IN_ERRORS = 3
 
 
@@ -77,7 +85,11 @@ def convert_weights(
             branch = branch.setdefault(module, {})
         branch[leaf] = np.array(one.make(*(weights[name] for name in one.reads)), np.float32, order="C")
     _work_in_epsilon(variables.get("frozen", {}), epsilon, source)
-    config = dataclasses.replace(layout.config, model=dataclasses.replace(layout.config.model, class_names=names))
+    try:
+        config = layout.configure(layout.config, weights)
+    except WeightsError as error:
+        raise WeightsError(f"{source}: {error}") from error
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, class_names=names))
     read = _names(sources)
     return Pretrained(layout, config, variables, epsilon, tuple(name for name in weights if name not in read))
 
@@ -88,6 +100,7 @@ def import_weights(
     *,
     class_names: Sequence[str] | None = None,
     batch_norm_epsilon: float | None = None,
+    overrides: Sequence[str] = (),
 ) -> Pretrained:
     """Converts a file of weights to a checkpoint, which it names.
 
@@ -99,10 +112,12 @@ def import_weights(
       directory: the run directory to write, which must not be there yet, or be empty.
       class_names: as for `convert_weights`.
       batch_norm_epsilon: as for `convert_weights`.
+      overrides: `--section.field value` for what the weights expect otherwise than their layout's published ones, in
+        OVERRIDABLE.
 
     Raises:
       WeightsError: the file cannot be read, as `convert_weights`, or there is something in the directory.
-      ConfigError: class names that cannot be used.
+      ConfigError: class names or overrides that cannot be used.
       CheckpointError: the checkpoint cannot be written. Nothing is left of it.
     """
     # Imported here, as Orbax is only needed for this.
@@ -114,8 +129,19 @@ def import_weights(
     pretrained = convert_weights(
         read_weights(path), source=str(path), class_names=class_names, batch_norm_epsilon=batch_norm_epsilon
     )
+    pretrained = dataclasses.replace(pretrained, config=_overridden(pretrained.config, overrides))
     write_network(directory, pretrained.config, pretrained.variables)
     return pretrained
+
+
+def _overridden(config: Config, overrides: Sequence[str]) -> Config:
+    for argument in overrides:
+        name = argument.partition("=")[0].removeprefix("--").replace("-", "_")
+        if argument.startswith("--") and name not in OVERRIDABLE:
+            raise ConfigError(
+                f"{name} cannot be set: the rest is as the weights are. Fields are {', '.join(OVERRIDABLE)}"
+            )
+    return override(config, list(overrides))
 
 
 def _names(sources: Sources) -> set[str]:

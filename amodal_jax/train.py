@@ -9,6 +9,7 @@ image is a function of the seed, the step and the image's place in the global ba
 
 import contextlib
 import dataclasses
+import json
 import math
 import signal
 import sys
@@ -30,19 +31,22 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
 
 from amodal_jax import losses
+from amodal_jax.atomic_file import write_atomically
 from amodal_jax.build import Variables, build_detector, initialise
 from amodal_jax.canvas import check_input_canvas
 from amodal_jax.checkpoint import (
     Checkpoint,
     CheckpointWriter,
     best_evaluation,
+    checkpoint_config,
     evaluation_folder,
     last_config,
+    load_variables,
     restore_last,
     write_config,
 )
 from amodal_jax.config import Config, read_config
-from amodal_jax.errors import ConfigError, DataError, TrainingError
+from amodal_jax.errors import CheckpointError, ConfigError, DataError, TrainingError
 from amodal_jax.evaluate import EvaluationStopped, check_dataset, evaluate_detector, read_truth
 from amodal_jax.metric_writer import MetricWriter, logged_figures
 from amodal_jax.models.detector import Detector
@@ -50,6 +54,7 @@ from amodal_jax.optimizer import learning_rate_schedule, make_optimizer
 from amodal_jax.progress import ProgressLine
 from amodal_jax.run_lock import run_lock
 from amodal_jax.structures import Batch
+from amodal_jax.transfer import adopt_settings, check_backbone, transfer
 
 Metrics = dict[str, Array]
 
@@ -83,17 +88,27 @@ class TrainState:
         return {"params": self.params} | ({"frozen": self.frozen} if self.frozen else {})
 
 
-def train(config: Config, workdir: Path, *, batches: Iterator[Batch] | None = None) -> TrainState:
+def train(
+    config: Config,
+    workdir: Path,
+    *,
+    init: str | Path | None = None,
+    batches: Iterator[Batch] | None = None,
+) -> TrainState:
     """Trains a network, or goes on with the run that is in `workdir`.
 
     The run directory gets `config.json`, `metrics.jsonl`, TensorBoard events in `tensorboard`, the figures of the
-    latest evaluation in `evaluation`, and `checkpoints` (see `amodal_jax.checkpoint`). SIGTERM and SIGINT save a
-    checkpoint and return early. With several processes, each of them calls this, and only the first one writes. An
-    evaluation that was due when a run ended is made when it goes on.
+    latest evaluation in `evaluation`, `checkpoints` (see `amodal_jax.checkpoint`) and, with `init`, `init.json`, which
+    says what became of every layer. SIGTERM and SIGINT save a checkpoint and return early. With several processes, each
+    of them calls this, and only the first one writes. An evaluation that was due when a run ended is made when it goes
+    on.
 
     Args:
       config: the experiment. Empty class names are filled in with the dataset's.
       workdir: the run directory.
+      init: another run's directory, or one of its checkpoints, whose weights this run starts from as
+        `amodal_jax.transfer.transfer` has it. A run that has a checkpoint of its own goes on from that. `config` should
+        come from `config_to_start_from`; what it has otherwise than the weights expect is said.
       batches: this process's part of each global batch, instead of the dataset at `config.data.directory`. If it has
         `get_state()` and `set_state(state)` as `input_pipeline.TrainingBatches` has, its position is saved and
         restored; otherwise a run goes on with wherever it stands.
@@ -106,7 +121,7 @@ def train(config: Config, workdir: Path, *, batches: Iterator[Batch] | None = No
         differs from that of the run in `workdir`, another process that trains there, a `config.json` there that is no
         run's, or frozen parts of the network in a start from scratch.
       DataError: a dataset, record or batch that cannot be used.
-      CheckpointError: see `restore_last` and `CheckpointWriter.save`.
+      CheckpointError: see `restore_last`, `CheckpointWriter.save`, `load_variables` and `check_backbone`.
       TrainingError: a loss or gradient that is not finite. The last checkpoint is from before it.
     """
     # ----- What is to be trained, and on what
@@ -128,7 +143,7 @@ def train(config: Config, workdir: Path, *, batches: Iterator[Batch] | None = No
     workdir = Path(workdir).expanduser().absolute()
     trained = last_config(workdir)
     if trained is None:
-        _check_scratch(config)
+        _check_beginning(config, init)
     _check_same_run(config, trained, workdir)
 
     with contextlib.ExitStack() as stack:
@@ -138,10 +153,10 @@ def train(config: Config, workdir: Path, *, batches: Iterator[Batch] | None = No
             truth = read_truth(config)  # once for all evaluations
             check_input_canvas(truth.image_sizes.items(), config.model.input)
 
-        # ----- The network and its state: from this run's last checkpoint, or from scratch
+        # ----- The network and its state: from this run's last checkpoint, from another one's, or from scratch
         detector = build_detector(config)
         optimizer = make_optimizer(config.train, frozen_stages=config.model.backbone.frozen_stages)
-        state, position, unlogged = _first_state(config, workdir, detector, optimizer)
+        state, position, unlogged = _first_state(config, workdir, init, detector, optimizer)
         if position is not None and hasattr(batches, "set_state"):
             batches.set_state(position)
         step = int(state.step)
@@ -244,6 +259,19 @@ def train(config: Config, workdir: Path, *, batches: Iterator[Batch] | None = No
     return state
 
 
+def config_to_start_from(init: str | Path, config: Config, workdir: Path) -> Config:
+    """`config` with what the weights of `init` expect of the network (see `amodal_jax.transfer.adopt_settings`).
+
+    Where the run in `workdir` has a checkpoint, that is what it took over when it began, whether or not those weights
+    are still there.
+
+    Raises:
+      CheckpointError: there is no good checkpoint at `init`, or none of those in `workdir` is.
+    """
+    begun = last_config(Path(workdir).expanduser())
+    return adopt_settings(config, begun or checkpoint_config(init))
+
+
 def train_step(
     state: TrainState,
     batch: Batch,
@@ -339,17 +367,24 @@ def create_state(variables: Variables, optimizer: optax.GradientTransformation) 
 
 
 def _first_state(
-    config: Config, workdir: Path, detector: Detector, optimizer: optax.GradientTransformation
+    config: Config,
+    workdir: Path,
+    init: str | Path | None,
+    detector: Detector,
+    optimizer: optax.GradientTransformation,
 ) -> tuple[TrainState, dict[str, Any] | None, dict[str, float] | None]:
     """The state to start from, and what belongs to it: the position of the data, and the figures not logged yet."""
 
-    def from_scratch() -> TrainState:
-        return create_state(initialise(detector, config, jax.random.key(config.train.seed)), optimizer)
+    def from_scratch() -> Variables:
+        return initialise(detector, config, jax.random.key(config.train.seed))
 
-    shapes = jax.eval_shape(from_scratch)
+    shapes = jax.eval_shape(lambda: create_state(from_scratch(), optimizer))
     checkpoint = restore_last(workdir, shapes.variables, shapes.optimizer_state)
     if checkpoint is None:
-        return from_scratch(), None, None
+        variables = from_scratch()
+        if init is not None:
+            variables = _started_from(init, variables, config, workdir)
+        return create_state(variables, optimizer), None, None
     if jax.process_index() == 0:
         print(f"going on from step {checkpoint.step} of {workdir}", file=sys.stderr)
     state = TrainState(
@@ -359,6 +394,18 @@ def _first_state(
         optimizer_state=checkpoint.optimizer_state,
     )
     return state, checkpoint.position, checkpoint.unlogged
+
+
+def _started_from(init: str | Path, variables: Variables, config: Config, workdir: Path) -> Variables:
+    """The first variables with the weights of another run; says what became of them, also in `init.json`."""
+    weights_config, weights = load_variables(init)
+    variables, report = transfer(weights, weights_config, variables, config)
+    if jax.process_index() == 0:
+        for line in [f"started from {init}", *report.lines()]:
+            print(f"init: {line}", file=sys.stderr)
+        content = {"checkpoint": str(init), **dataclasses.asdict(report)}
+        write_atomically(workdir / "init.json", json.dumps(content, indent=2) + "\n")
+    return variables
 
 
 def _with_absolute_directory(config: Config) -> Config:
@@ -386,6 +433,18 @@ def _share(batch_size: int, parts: int) -> int:
             f"choose a multiple of {parts}"
         )
     return batch_size // parts
+
+
+def _check_beginning(config: Config, init: str | Path | None) -> None:
+    """Refuses what cannot be begun with, before anything is written."""
+    if init is None:
+        _check_scratch(config)
+        return
+    weights_config = checkpoint_config(init)
+    try:
+        check_backbone(weights_config, config)
+    except CheckpointError as error:
+        raise CheckpointError(f"{init}: {error}") from error
 
 
 def _check_scratch(config: Config) -> None:

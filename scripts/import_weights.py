@@ -1,10 +1,11 @@
 """Makes a checkpoint of another framework's weights.
 
-python scripts/import_weights.py FILE --out DIR [--class-names NAME,NAME,...]
+python scripts/import_weights.py FILE --out DIR [--class-names NAME,NAME,...] [--model.FIELD VALUE ...]
 
 FILE is a .pth, .pkl, .safetensors or .npz; whose weights they are is recognised by the names in it. What they expect of
 the network goes with them as the checkpoint's configuration: a detector can be evaluated, predict and initialise a
-training, a classifier's backbone only the last.
+training, a classifier's backbone only the last. Where weights expect something else than the published ones of their
+layout, say a network that was trained on RGB images by detectron2, and the arrays do not tell, options set it.
 """
 
 import argparse
@@ -18,7 +19,9 @@ from amodal_jax import command_line
 
 def main() -> None:
     """Reads the command line and converts."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("file", type=Path, metavar="FILE", help="the weights")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run directory to write")
     parser.add_argument(
@@ -33,7 +36,7 @@ def main() -> None:
         metavar="EPSILON",
         help="what the weights' batch norm adds to the variance; default: what torchvision or detectron2 would add",
     )
-    arguments = parser.parse_args()
+    arguments, overrides = parser.parse_known_args()
     # Imported here, so that --help and a mistyped argument do without JAX.
     from amodal_jax.pretrained import import_weights
 
@@ -42,6 +45,7 @@ def main() -> None:
         arguments.out,
         class_names=arguments.class_names,
         batch_norm_epsilon=arguments.batch_norm_epsilon,
+        overrides=overrides,
     )
     classes = len(made.config.model.class_names)
     print(f"{arguments.file}: {made.layout.title}, {f'{classes} classes' if classes else 'the backbone alone'}")

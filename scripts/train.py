@@ -1,6 +1,11 @@
 """Trains a network, or goes on with a run: the same command again resumes exactly.
 
-python scripts/train.py CONFIG --workdir DIR [--section.field value ...]
+python scripts/train.py CONFIG --workdir DIR [--init CHECKPOINT] [--section.field value ...]
+
+A run goes on from its own last checkpoint; one that has none starts from the weights of CHECKPOINT, another run or what
+scripts/import_weights.py wrote, or else from random ones. What those weights expect of the network (the image's
+normalisation, the place of the strides, the anchors and so on) replaces CONFIG's fields, and options of the command
+line replace both. What became of every layer is printed, and written to DIR/init.json.
 
 SIGTERM or Ctrl-C saves a checkpoint and ends with status 0; the same command goes on from there. On several machines,
 start one process on each, which takes all of its GPUs, or one for each GPU: by srun or mpirun with --distributed, or by
@@ -30,15 +35,21 @@ def main() -> None:
     )
     parser.add_argument("config", metavar="CONFIG", help=f"one of {', '.join(config_names())}")
     parser.add_argument("--workdir", type=Path, required=True, metavar="DIR", help="the run directory")
+    parser.add_argument(
+        "--init", type=Path, metavar="CHECKPOINT", help="another run, whose weights this one starts from"
+    )
     command_line.add_process_arguments(parser)
     arguments, overrides = parser.parse_known_args()
     config = override(load_config(arguments.config), overrides)
 
     command_line.keep_compilations()
     command_line.join_processes(arguments)
-    from amodal_jax.train import train
+    from amodal_jax.train import config_to_start_from, train
 
-    train(config, arguments.workdir)
+    if arguments.init is not None:
+        expected = config_to_start_from(arguments.init, load_config(arguments.config), arguments.workdir)
+        config = override(expected, overrides)
+    train(config, arguments.workdir, init=arguments.init)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,14 @@ import numpy as np
 import pytest
 
 from amodal_jax.build import build_detector, initialise
-from amodal_jax.checkpoint import Checkpoint, CheckpointWriter, best_evaluation, load_checkpoint, write_config
+from amodal_jax.checkpoint import (
+    Checkpoint,
+    CheckpointWriter,
+    best_evaluation,
+    load_checkpoint,
+    write_config,
+    write_network,
+)
 from amodal_jax.config import (
     BackboneConfig,
     HeadConfig,
@@ -30,11 +37,12 @@ from amodal_jax.config import (
     override,
     read_config,
 )
-from amodal_jax.errors import ConfigError, DataError, TrainingError
+from amodal_jax.errors import CheckpointError, ConfigError, DataError, TrainingError
 from amodal_jax.evaluate import evaluate_detector
 from amodal_jax.optimizer import make_optimizer
 from amodal_jax.run_lock import run_lock
-from amodal_jax.train import create_state, parallel_train_step, train
+from amodal_jax.train import config_to_start_from, create_state, parallel_train_step, train
+from amodal_jax.transfer import transfer
 from configs import load_config
 from tests.micro import micro_batch, micro_config
 
@@ -380,6 +388,75 @@ def test_batches_that_do_not_fit_are_refused(tmp_path):
     upright = micro_batch(DEVICES).replace(sizes=np.array([[64, 96]] * 7 + [[64, 48]], np.int32))
     with pytest.raises(DataError, match="image 7 of 48 x 64 pixels becomes 64 x 85 .* raise model.input.height to 96"):
         train(CONFIG, tmp_path, batches=iter([upright]))
+
+
+def with_model(config, section, **changes):
+    part = dataclasses.replace(getattr(config.model, section), **changes)
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, **{section: part}))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A network without a run, of other classes: its directory, configuration and variables."""
+    names = ("person", "car", "train", "dog")
+    config = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, class_names=names))
+    shapes = jax.eval_shape(lambda: initialise(build_detector(config), config, jax.random.key(0)))
+    rng = np.random.default_rng(7)
+    variables = jax.tree.map(lambda leaf: rng.normal(0, 0.05, leaf.shape).astype(np.float32), shapes)
+    folder = tmp_path_factory.mktemp("weights") / "network"
+    write_network(folder, config, variables)
+    return folder, config, variables
+
+
+def test_a_run_starts_from_other_weights_and_goes_on_from_its_own(weights, tmp_path, capsys):
+    folder, weights_config, variables = weights
+    own = initialise(build_detector(CONFIG), CONFIG, jax.random.key(CONFIG.train.seed))
+    first, _ = transfer(variables, weights_config, own, CONFIG)
+    batch = micro_batch(DEVICES)
+    optimizer = make_optimizer(CONFIG.train)
+    step = parallel_train_step(build_detector(CONFIG), optimizer, CONFIG)
+    shaped = jax.tree.map(lambda leaf: leaf.reshape(DEVICES, 1, *leaf.shape[1:]), batch)
+    expected, _ = step(create_state(first, optimizer), shaped, np.zeros(DEVICES, np.int32))
+
+    state = train(with_train(CONFIG, steps=1), tmp_path, init=folder, batches=iter([batch]))
+    assert_bit_equal(state, expected)
+    said = capsys.readouterr().err
+    assert f"init: started from {folder}" in said
+    assert "init: taken: backbone, fpn, rpn_head, box_head, occlusion_head" in said
+    assert "pedestrian from person, car, tram from train" in said
+    report = json.loads((tmp_path / "init.json").read_text())
+    assert report["checkpoint"] == str(folder)
+    assert report["classes"] == {"pedestrian": "person", "car": "car", "tram": "train"}
+    assert report["taken"]["backbone/conv1"] == "backbone/conv1"
+    assert report["new"] == report["settings"] == {}
+
+    state = train(with_train(CONFIG, steps=2), tmp_path, init=tmp_path / "gone", batches=iter([batch]))
+    assert int(state.step) == 2
+    assert "going on from step 1" in capsys.readouterr().err
+
+
+def test_weights_that_cannot_be_started_from_leave_no_run(weights, tmp_path):
+    folder, _, _ = weights
+    workdir = tmp_path / "run"
+    with pytest.raises(CheckpointError, match=f"{folder}: .* --model.backbone.width 8"):
+        train(with_model(CONFIG, "backbone", width=16), workdir, init=folder, batches=iter([]))
+    with pytest.raises(CheckpointError, match="nothing: there is no such folder"):
+        train(CONFIG, workdir, init=tmp_path / "nothing", batches=iter([]))
+    assert not workdir.exists()
+
+
+def test_what_weights_expect_is_taken_over_once(weights, tmp_path):
+    _, config, variables = weights
+    folder, run = tmp_path / "aligned", tmp_path / "run"
+    write_network(folder, with_model(config, "roi", aligned=True), variables)
+    begun = config_to_start_from(folder, CONFIG, run)
+    assert begun == with_model(CONFIG, "roi", aligned=True)
+    # Without a checkpoint of its own the run has not begun.
+    write_config(run, CONFIG)
+    assert config_to_start_from(folder, CONFIG, run) == begun
+    shutil.rmtree(run)
+    write_network(run, begun, variables)
+    assert config_to_start_from(tmp_path / "gone", CONFIG, run) == begun
 
 
 @contextlib.contextmanager

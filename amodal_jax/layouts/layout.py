@@ -53,6 +53,9 @@ class Layout:
     """A regular expression that whole names match which may be in a file and are of no use."""
     batch_norm_epsilon: Callable[[Mapping[str, np.ndarray]], float] = lambda arrays: BATCH_NORM_EPSILON
     """From the arrays to what is added to the variance of their batch normalisations."""
+    configure: Callable[[Config, Mapping[str, np.ndarray]], Config] = lambda config, arrays: config
+    """From `config` and the arrays to the configuration, where unread arrays tell more than the names do. Raises
+    `WeightsError` for arrays that no configuration has."""
 
 
 # ----- the sources of PyTorch's arrays
@@ -88,6 +91,11 @@ def dense_over_cells(name: str, cells: int, channels: int, outputs: int) -> Sour
         return weight.reshape(outputs, channels, cells, cells).transpose(2, 3, 1, 0).reshape(-1, outputs)
 
     return Source({name: (outputs, channels * cells * cells)}, make)
+
+
+def with_bias(path: str, name: str, kernel: Source, outputs: int) -> Sources:
+    """The kernel and bias of the layer at `path` (no collection in front), the bias from PyTorch's layer `name`."""
+    return {f"params/{path}/kernel": kernel, f"params/{path}/bias": vector(f"{name}.bias", outputs)}
 
 
 def batch_norm(path: str, name: str, channels: int) -> Sources:

@@ -24,7 +24,6 @@ from amodal_jax.layouts.coco import CATEGORIES
 from amodal_jax.layouts.layout import (
     BATCH_NORM_EPSILON,
     Layout,
-    Source,
     Sources,
     batch_norm,
     convolution,
@@ -32,7 +31,7 @@ from amodal_jax.layouts.layout import (
     dense,
     dense_over_cells,
     residual_blocks,
-    vector,
+    with_bias,
 )
 
 # torchvision's networks have an output for each of COCO's ids, also for those that no class has.
@@ -75,7 +74,7 @@ def _mask_rcnn(version: Version, classes: int) -> Sources:
         if norm:
             kernel = convolution(f"{theirs}.0.weight", size, inputs, outputs)
             return {f"params/{ours}/kernel": kernel} | batch_norm(f"{ours}_norm", f"{theirs}.1", outputs)
-        return _with_bias(ours, theirs, convolution(f"{theirs}.weight", size, inputs, outputs), outputs)
+        return with_bias(ours, theirs, convolution(f"{theirs}.weight", size, inputs, outputs), outputs)
 
     def sequence(ours: str, theirs: str, size: int, inputs: int) -> Sources:
         """A convolution within torchvision's `Conv2dNormActivation`, a sequence, which version 0.13 introduced."""
@@ -97,30 +96,26 @@ def _mask_rcnn(version: Version, classes: int) -> Sources:
     if version == "v2":
         for number in range(1, 5):
             sources |= sequence(f"box_head/convolutions/conv{number}", f"roi_heads.box_head.{number - 1}", 3, _CHANNELS)
-        sources |= _with_bias("box_head/fc", "roi_heads.box_head.5", over_cells("roi_heads.box_head.5.weight"), _HIDDEN)
+        sources |= with_bias("box_head/fc", "roi_heads.box_head.5", over_cells("roi_heads.box_head.5.weight"), _HIDDEN)
     else:
         fc6, fc7 = "roi_heads.box_head.fc6", "roi_heads.box_head.fc7"
-        sources |= _with_bias("box_head/fc6", fc6, over_cells(f"{fc6}.weight"), _HIDDEN)
-        sources |= _with_bias("box_head/fc7", fc7, dense(f"{fc7}.weight", _HIDDEN, _HIDDEN), _HIDDEN)
+        sources |= with_bias("box_head/fc6", fc6, over_cells(f"{fc6}.weight"), _HIDDEN)
+        sources |= with_bias("box_head/fc7", fc7, dense(f"{fc7}.weight", _HIDDEN, _HIDDEN), _HIDDEN)
     for name, outputs in {"cls_score": classes + 1, "bbox_pred": 4 * (classes + 1)}.items():
         theirs = f"roi_heads.box_predictor.{name}"
-        sources |= _with_bias(f"box_predictor/{name}", theirs, dense(f"{theirs}.weight", _HIDDEN, outputs), outputs)
+        sources |= with_bias(f"box_predictor/{name}", theirs, dense(f"{theirs}.weight", _HIDDEN, outputs), outputs)
 
     for number in range(1, 5):
         theirs = f"roi_heads.mask_head.mask_fcn{number}" if old else f"roi_heads.mask_head.{number - 1}"
         sources |= sequence(f"{_MASK_HEAD}/mask_fcn{number}", theirs, 3, _CHANNELS)
     theirs = "roi_heads.mask_predictor.conv5_mask"
     kernel = deconvolution(f"{theirs}.weight", 2, _CHANNELS, _CHANNELS)
-    sources |= _with_bias(f"{_MASK_HEAD}/conv5_mask", theirs, kernel, _CHANNELS)
+    sources |= with_bias(f"{_MASK_HEAD}/conv5_mask", theirs, kernel, _CHANNELS)
     theirs = "roi_heads.mask_predictor.mask_fcn_logits"
     return sources | conv(f"{_MASK_HEAD}/mask_fcn_logits", theirs, 1, _CHANNELS, classes + 1)
 
 
 _MASK_HEAD = "inmodal_mask_head"  # COCO annotates what is seen of an object
-
-
-def _with_bias(ours: str, theirs: str, kernel: Source, outputs: int) -> Sources:
-    return {f"params/{ours}/kernel": kernel, f"params/{ours}/bias": vector(f"{theirs}.bias", outputs)}
 
 
 def _published_epsilon(arrays: Mapping[str, np.ndarray]) -> float:

@@ -28,7 +28,8 @@ from amodal_jax.ops.resize import resize_to_canvas, resized_size
 from amodal_jax.ops.roi_align import multilevel_roi_align
 from amodal_jax.structures import Batch, Detections, GroundTruth, Proposals
 
-ROI_STRIDES = (4, 8, 16, 32)  # of P2..P5, which regions are pooled from
+LEVEL_STRIDES = (4, 8, 16, 32, 64)  # of P2..P6
+ROI_STRIDES = LEVEL_STRIDES[:4]  # of P2..P5, which regions are pooled from
 MASK_BLOCK = 16  # detections of an image that go through the mask branches at once
 
 
@@ -76,6 +77,10 @@ class Detector(nn.Module):
     """Sides of the anchors of P2..P6, in input pixels."""
     aspect_ratios: tuple[float, ...]
     """Heights over widths of the anchors."""
+    anchors_rounded: bool
+    """Whether the sides of anchors are whole pixels."""
+    anchors_fitted: bool
+    """Whether anchors lie as far apart as the input is longer than their level, instead of 4, 8, ... 64 pixels."""
     rpn_foreground_iou: float
     """Anchors from this IoU on are positive."""
     rpn_background_iou: float
@@ -102,7 +107,7 @@ class Detector(nn.Module):
     mask_cells: int
     """ROIAlign cells a side for the mask branches."""
     sampling_ratio: int
-    """ROIAlign samples a cell and axis."""
+    """ROIAlign samples a cell and axis; 0: they adapt to the region."""
     aligned: bool
     """ROIAlign's half-pixel correction."""
     box_weights: tuple[float, float, float, float]
@@ -152,8 +157,13 @@ class Detector(nn.Module):
     def anchors(self, levels: tuple[Any, ...]) -> tuple[np.ndarray, ...]:
         """The anchors [A, 4] of each level; only the shapes of `levels` [B, height, width, C] are read."""
         feature_sizes = [(level.shape[1], level.shape[2]) for level in levels]
-        strides = [(self.input_size[0] // height, self.input_size[1] // width) for height, width in feature_sizes]
-        return pyramid_anchors(feature_sizes, strides, self.anchor_sizes, self.aspect_ratios)
+        strides = [
+            (self.input_size[0] // height, self.input_size[1] // width) if self.anchors_fitted else (stride, stride)
+            for (height, width), stride in zip(feature_sizes, LEVEL_STRIDES, strict=True)
+        ]
+        return pyramid_anchors(
+            feature_sizes, strides, self.anchor_sizes, self.aspect_ratios, rounded=self.anchors_rounded
+        )
 
     def propose(
         self,

@@ -11,6 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+ADAPTING_SAMPLES = 4
+"""The most samples a bin along each side where their number adapts to the box; arrays have a place for each."""
+
 # The backward pass on the CPU adds to tiles of this many features; see `_scatter_tiles`.
 _TILE_HEIGHT = 8
 _TILE_WIDTH = 16
@@ -35,7 +38,8 @@ def roi_align(
       boxes: xyxy in image pixels. No gradient flows to them. A box that is not finite pools to 0.
       output_size: S.
       spatial_scale: features a pixel, 1 / stride.
-      sampling_ratio: samples a bin along each side.
+      sampling_ratio: samples a bin along each side. 0: as many as the bin is features long, rounded up, as detectron2
+        and torchvision have it, but at most ADAPTING_SAMPLES. Costs as much as that many for each box.
       aligned: whether features lie at pixel centres (a shift by half a feature). Without, torchvision's older form:
         no shift, and boxes are at least one feature wide and high. Its `MultiScaleRoIAlign` pools so.
     """
@@ -131,19 +135,26 @@ def _sizes(features):
 def _taps(sizes, boxes, level, scales, output_size, sampling_ratio, aligned):
     """For y and for x: the two features that each sample lies between and their weights, four arrays [N, S, P]."""
     boxes = boxes.astype(jnp.float32) * jnp.asarray(scales, jnp.float32)[level][:, None] - (0.5 if aligned else 0.0)
-    offset = np.arange(output_size)[:, None] + (np.arange(sampling_ratio) + 0.5) / sampling_ratio
+    bins, samples = np.arange(output_size)[:, None], np.arange(sampling_ratio or ADAPTING_SAMPLES)
     taps = []
     for axis, column in ((0, 1), (1, 0)):
         extent = boxes[:, column + 2] - boxes[:, column]
         if not aligned:
             extent = jnp.maximum(extent, 1)
-        position = boxes[:, column, None, None] + jnp.float32(offset) * (extent / output_size)[:, None, None]
+        if sampling_ratio:
+            count = sampling_ratio
+            offset = jnp.float32(bins + (samples + 0.5) / count)
+        else:
+            count = jnp.clip(jnp.nan_to_num(jnp.ceil(extent / output_size)), 1, ADAPTING_SAMPLES)[:, None, None]
+            # Samples beyond the count, which have no weight, lie on the last one.
+            offset = bins + (jnp.minimum(samples, count - 1) + 0.5) / count
+        position = boxes[:, column, None, None] + offset * (extent / output_size)[:, None, None]
         length = jnp.asarray([size[axis] for size in sizes])[level][:, None, None]
         inside = (position >= -1) & (position <= length)
         position = jnp.where(jnp.isnan(position), 0, jnp.clip(position, 0, length - 1))
         low = jnp.floor(position).astype(jnp.int32)
         fraction = position - low
-        share = inside / sampling_ratio
+        share = (inside & (samples < count)) / count
         taps.append((low, jnp.minimum(low + 1, length - 1), (1 - fraction) * share, fraction * share))
     return taps
 

@@ -38,6 +38,30 @@ def test_torchvision(golden, name):
     np.testing.assert_allclose(gradient, golden[f"{name}_gradient"], atol=2e-4)
 
 
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize(("side", "samples"), [(0.5, 1), (4.9, 1), (5.1, 2), (12.0, 3), (19.9, 4), (40.0, 4)])
+def test_samples_that_adapt_to_the_box(aligned, side, samples):
+    """A box that is `side` features wide and 7 high has `samples` along a row and 2 along a column.
+
+    The features are a product of one function of rows and one of columns, and so is what is pooled.
+    """
+    rng = np.random.default_rng(0)
+    rows, columns = rng.normal(size=(16, 1, 3)), rng.normal(size=(1, 48, 3))
+    boxes = 4 * jnp.float32([[3, 5, 3 + side, 12], [4, 9, 4 + side, 16]])
+
+    def pool(features, sampling_ratio):
+        whole = jnp.asarray(np.broadcast_to(features, (16, 48, 3)), jnp.float32)
+        return roi_align.roi_align(whole, boxes, 5, spatial_scale=0.25, sampling_ratio=sampling_ratio, aligned=aligned)
+
+    np.testing.assert_allclose(pool(rows * columns, 0), pool(rows, 2) * pool(columns, samples), atol=1e-5)
+
+
+def test_boxes_that_are_not_finite_pool_to_zero_however_many_samples():
+    boxes = jnp.float32([[jnp.nan, 1, 5, 5], [-jnp.inf, 1, jnp.inf, 5], [3, 1, jnp.nan, 5]])
+    pooled = roi_align.roi_align(jnp.ones((8, 8, 2)), boxes, 3, spatial_scale=1.0, sampling_ratio=0)
+    np.testing.assert_array_equal(pooled, 0)
+
+
 def pyramid(golden, dtype=jnp.float32):
     return [jnp.asarray(golden[f"levels_features_{level}"], dtype) for level in range(4)]
 
