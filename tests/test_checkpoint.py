@@ -228,8 +228,12 @@ def test_nothing_good_is_an_error(run, variables, tmp_path_factory):
         restore_last(run, one.variables, one.optimizer_state)
     empty = tmp_path_factory.mktemp("empty")
     assert restore_last(empty, one.variables, one.optimizer_state) is None
-    for place in (empty, empty / "nowhere", run / "checkpoints" / "last"):
-        with pytest.raises(CheckpointError, match=f"{place.name}: has no checkpoints; name the --workdir"):
+    for place, words in (
+        (empty, "has no checkpoints"),
+        (empty / "nowhere", "there is no such folder"),
+        (run / "checkpoints" / "last", "has no checkpoints"),
+    ):
+        with pytest.raises(CheckpointError, match=f"{place.name}: {words}; name the --workdir"):
             load_checkpoint(place)
 
 

@@ -86,6 +86,7 @@ def drawn_batch() -> Batch:
             amodal_crops=packed,
             inmodal_crops=packed,
             valid=np.ones(labels.shape, bool),
+            crowd=np.zeros(labels.shape, bool),
         ),
     )
 
