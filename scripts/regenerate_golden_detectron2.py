@@ -7,7 +7,7 @@ Run it where torch and torchvision with its compiled operators are installed (ma
 The modules are called as detectron2's are, so that the state dict has its names, and do what its documentation and
 source say of mask_rcnn_R_50_FPN: images are BGR minus a mean, blocks take their stride in the first convolution,
 anchors are neither rounded nor fitted to the canvas, ROIAlign is aligned, and the background is the last class.
-Weights and the image come from tests/seeded_detector.py on both sides.
+Weights come from tests/seeded_detectron2.py on both sides; the image is in the file.
 """
 
 import math
@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PATH = ROOT / "tests" / "golden" / "detectors" / "detectron2.npz"
 sys.path.insert(0, str(ROOT))
 
-from tests import seeded_detector as seeded  # noqa: E402
 from tests import seeded_detectron2 as own  # noqa: E402
+from tests.seeded_detector import some_of  # noqa: E402
 
 STRIDES = (4, 8, 16, 32, 64)
 Boxes = torch.Tensor
@@ -253,6 +253,16 @@ def pool(levels, boxes, cells, sampling_ratio):
     return result
 
 
+def drawn_image():
+    """A uint8 RGB image of 150 x 420 pixels: rectangles and noise on a gradient. P6 is not half of P5 on its canvas."""
+    rng = np.random.default_rng(0)
+    image = np.broadcast_to(np.linspace(60, 180, 420)[:, None], (150, 420, 3)).copy()
+    for _ in range(40):
+        y, x = rng.integers(0, 142), rng.integers(0, 412)
+        image[y : y + rng.integers(8, 70), x : x + rng.integers(8, 90)] = rng.integers(0, 256, 3)
+    return np.clip(image + rng.normal(0, 12, image.shape), 0, 255).astype(np.uint8)
+
+
 def calibrated(image):
     """The seeded network, and what its output layers are scaled by and shifted to for this image."""
     model = MaskRCNN(own.CLASSES).eval()
@@ -279,7 +289,7 @@ def calibrated(image):
 def load(model, scales, biases):
     """Gives the model its seeded weights."""
     state = model.state_dict()
-    arrays = seeded.seeded_state({name: tuple(value.shape) for name, value in state.items()}, scales, biases)
+    arrays = own.state({name: tuple(value.shape) for name, value in state.items()}, scales, biases)
     model.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
 
 
@@ -287,16 +297,17 @@ def load(model, scales, biases):
 def main():
     """Writes the stages of the network and what it finds, with a fixed and an adapting number of samples."""
     print(f"torch {torch.__version__}, torchvision {torchvision.__version__}")
-    image = seeded.drawn_image(0)
+    image = drawn_image()
     size = image.shape[:2]
     model, result = calibrated(image)
+    result["image"] = image
     levels = model.features(image)
     logits, deltas = model.proposal_generator["rpn_head"](levels)
     for number, (level, level_logits, level_deltas) in enumerate(zip(levels, logits, deltas, strict=True), start=2):
         values = {"p": level.permute(0, 2, 3, 1), "rpn_logits": level_logits, "rpn_deltas": level_deltas}
         values["anchors"] = level_anchors(level.shape[2:], STRIDES[number - 2], 32 << (number - 2))
         for name, value in values.items():
-            result[f"{name}{number}"] = seeded.some_of(value.numpy(), 1500, f"{name}{number}")
+            result[f"{name}{number}"] = some_of(value.numpy(), 1500, f"{name}{number}")
     proposals = model.propose(levels, size)
     result["proposals"] = proposals.numpy()
     pooled = pool(levels, proposals, 7, 0)

@@ -19,11 +19,10 @@ from amodal_jax.ops.boxes import pairwise_iou
 from amodal_jax.ops.roi_align import ADAPTING_SAMPLES, multilevel_roi_align
 from amodal_jax.pretrained import convert_weights
 from amodal_jax.weight_files import read_weights
-from tests import seeded_detector as seeded
 from tests import seeded_detectron2 as own
+from tests.seeded_detector import some_of
 
 GOLDEN = Path(__file__).parent / "golden" / "detectors" / "detectron2.npz"
-HEIGHT, WIDTH = seeded.SIZES[0]
 CANVAS = (160, 448)  # P6, of 3 rows, is not half of P5
 
 
@@ -40,7 +39,7 @@ def made(golden, tmp_path_factory):
     shapes = {name: shape for one in layout.sources(own.CLASSES).values() for name, shape in one.reads.items()}
     scales = own.SCALES | {layer: float(golden[f"scale of {layer}"]) for layer in own.OUTPUTS}
     biases = {layer: golden[f"bias of {layer}"] for layer in own.OUTPUTS}
-    state = seeded.seeded_state(shapes, scales, biases)
+    state = own.state(shapes, scales, biases)
     path = tmp_path_factory.mktemp("weights") / "model_final.pkl"
     path.write_bytes(pickle.dumps({"model": state, "__author__": "Detectron2 Model Zoo"}, protocol=2))
     return convert_weights(read_weights(path), source=path.name)
@@ -51,11 +50,12 @@ def found(golden, made):
     """Our stages, the heads on the reference's proposals, with a fixed number of samples and with adapting ones."""
     model = made.config.model
     # The image is of the network's size already.
-    canvas = dataclasses.replace(model.input, short_side=HEIGHT, long_side=WIDTH, height=CANVAS[0], width=CANVAS[1])
+    height, width = golden["image"].shape[:2]
+    canvas = dataclasses.replace(model.input, short_side=height, long_side=width, height=CANVAS[0], width=CANVAS[1])
     rpn = dataclasses.replace(model.rpn, post_nms_test=own.PROPOSALS)
     roi = dataclasses.replace(model.roi, sampling_ratio=own.SAMPLING_RATIO)
     config = dataclasses.replace(made.config, model=dataclasses.replace(model, input=canvas, rpn=rpn, roi=roi))
-    image, size = seeded.drawn_image(0)[None], np.array([[HEIGHT, WIDTH]], np.int32)
+    image, size = golden["image"][None], np.array([[height, width]], np.int32)
 
     def stages(module, images, sizes, proposals):
         levels = module.features(images, sizes)
@@ -95,7 +95,7 @@ def relative_error(ours, expected):
 @pytest.mark.parametrize("name", ["p", "rpn_logits", "rpn_deltas", "anchors"])
 def test_the_pyramid_the_rpn_and_the_anchors(golden, found, name, level):
     key = f"{name}{level}"
-    assert relative_error(seeded.some_of(found[name][level - 2][0], 1500, key), golden[key]) < 1e-4
+    assert relative_error(some_of(found[name][level - 2][0], 1500, key), golden[key]) < 1e-4
 
 
 def test_the_proposals(golden, found):

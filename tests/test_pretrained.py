@@ -198,6 +198,17 @@ def test_a_detector_is_an_ordinary_checkpoint(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "weights.npz"]
 
 
+def test_what_the_arrays_do_not_tell_can_be_set(resnet18, tmp_path):
+    np.savez(tmp_path / "resnet18.npz", **resnet18)
+    overrides = ["--model.input.channel-order", "bgr", "--model.input.std=1,1,1"]
+    import_weights(tmp_path / "resnet18.npz", tmp_path / "run", overrides=overrides)
+    config, _ = load_variables(tmp_path / "run")
+    assert (config.model.input.channel_order, config.model.input.std) == ("bgr", (1.0, 1.0, 1.0))
+    with pytest.raises(ConfigError, match="model.backbone.width cannot be set: the rest is as the weights are"):
+        import_weights(tmp_path / "resnet18.npz", tmp_path / "other", overrides=["--model.backbone.width", "32"])
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_folder_with_something_in_it_is_left_alone(resnet18, tmp_path):
     np.savez(tmp_path / "resnet18.npz", **resnet18)
     with pytest.raises(WeightsError, match=f"{tmp_path}: is there already"):
