@@ -9,6 +9,7 @@ tests/seeded_detector.py on both sides; of large arrays, values at drawn places 
 """
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -34,15 +35,36 @@ MASKS = 12  # of a frame's detections whose pasted masks are kept
 Images = list[torch.Tensor]
 
 
-@torch.no_grad()
-def build(version: str, images: Images, **options: int) -> tuple[Any, dict[str, np.ndarray]]:
-    """The seeded model, and what its output layers were scaled by and shifted to for these images.
+@dataclasses.dataclass
+class Seeded:
+    """The seeded model, and what is not drawn in it: the golden file has it from here."""
 
-    Its batch normalisation runs on its stored statistics, in training as well.
+    model: Any
+    scales: dict[str, float]
+    values: dict[str, np.ndarray]
+
+    def golden(self) -> dict[str, np.ndarray]:
+        """The scales and values as arrays of the golden file."""
+        scales = {f"scale of {name}": np.float32(factor) for name, factor in self.scales.items()}
+        return scales | {f"value of {name}": np.float32(value) for name, value in self.values.items()}
+
+
+@torch.no_grad()
+def build(version: str, images: Images, *, opened: bool = False, **options: int) -> Seeded:
+    """The seeded model, its output layers scaled and shifted for these images.
+
+    Args:
+      version: of torchvision's model.
+      images: what it sees.
+      opened: whether its ReLUs are opened (see `seeded.OPEN`).
+      options: of the model.
     """
     model: Any = MODELS[version](weights=None, weights_backbone=None, num_classes=seeded.CLASSES, **options)
-    load(model, {}, {})
-    scales, biases = {}, {}
+    made = Seeded(model, {}, {})
+    load(made, centred=opened)
+    if opened:
+        open_relus(made, images)
+        load(made, centred=opened)
     # One layer after the other, as what is proposed changes what the layers on it see.
     for layer, deviation in seeded.OUTPUTS.items():
         seen: list[torch.Tensor] = []
@@ -52,63 +74,114 @@ def build(version: str, images: Images, **options: int) -> tuple[Any, dict[str, 
         hook.remove()
         values = torch.cat([output.movedim(1, -1).reshape(-1, output.shape[1]) for output in seen]).double()
         factor = float(np.float32(deviation / values.std(dim=0).mean()))
-        scales[layer] = factor
-        biases[layer] = (-factor * (values.mean(dim=0) - module.bias.double())).float().numpy()
-        load(model, scales, biases)
-    calibration = {f"scale of {layer}": np.float32(factor) for layer, factor in scales.items()}
-    return model, calibration | {f"bias of {layer}": bias for layer, bias in biases.items()}
+        made.scales[f"{layer}.weight"] = factor
+        made.values[f"{layer}.bias"] = (-factor * (values.mean(dim=0) - module.bias.double())).float().numpy()
+        load(made, centred=opened)
+    return made
 
 
-def load(model: nn.Module, scales: dict[str, float], biases: dict[str, np.ndarray]) -> None:
+def load(made: Seeded, *, centred: bool) -> None:
     """Gives the model its seeded weights."""
-    state = model.state_dict()
+    state = made.model.state_dict()
     shapes = {name: tuple(value.shape) for name, value in state.items() if not name.endswith("num_batches_tracked")}
-    arrays = seeded.seeded_state(shapes, scales, biases)
-    model.load_state_dict(state | {name: torch.from_numpy(array) for name, array in arrays.items()})
-    model.eval()
+    arrays = seeded.seeded_state(shapes, made.scales, made.values, centred=centred)
+    made.model.load_state_dict(state | {name: torch.from_numpy(array) for name, array in arrays.items()})
+    made.model.eval()
 
 
-def drawn(version: str) -> dict[str, np.ndarray]:
-    """Every stage of the network on a batch of drawn images, and a training step on it."""
-    images = [to_tensor(seeded.drawn_image(index)) for index in range(len(seeded.SIZES))]
-    model, result = build(
-        version,
-        images,
-        min_size=seeded.SHORT_SIDE,
-        max_size=seeded.LONG_SIDE,
-        rpn_post_nms_top_n_test=seeded.PROPOSALS,
-        box_batch_size_per_image=seeded.REGIONS,
-    )
-    with torch.no_grad():
-        batch, _ = model.transform(images)
-        assert tuple(batch.tensors.shape[-2:]) == seeded.CANVAS
-        levels = model.backbone(batch.tensors)
-        logits, deltas = model.rpn.head(list(levels.values()))
-        for number, (level, level_logits, level_deltas) in enumerate(
-            zip(levels.values(), logits, deltas, strict=True), start=2
-        ):
-            channels_last = {"p": level, "rpn_logits": level_logits, "rpn_deltas": level_deltas}
-            for name, value in channels_last.items():
-                key = f"{name}{number}"
-                result[key] = seeded.some_of(value.permute(0, 2, 3, 1).numpy(), 1500, key)
-        proposals, _ = model.rpn(batch, levels)
-        pooled = model.roi_heads.box_roi_pool(levels, proposals, batch.image_sizes)
-        box_logits, box_deltas = model.roi_heads.box_predictor(model.roi_heads.box_head(pooled))
+def open_relus(made: Seeded, images: Images) -> None:
+    """Normalises what enters each ReLU, as a layer, and shifts it up.
+
+    The values are set as the network runs, each layer's before the layers after it see its output.
+    """
+
+    def normalise(name: str):
+        def hook(module, inputs):
+            mean, variance = inputs[0].mean(), inputs[0].var()
+            module.running_mean.fill_(mean)
+            module.running_var.fill_(variance)
+            module.bias.fill_(seeded.OPEN * 0.7)  # of the seeded weights' mean
+            for kind, value in {"running_mean": mean, "running_var": variance, "bias": module.bias[0]}.items():
+                made.values[f"{name}.{kind}"] = value.numpy().copy()
+
+        return hook
+
+    def shift(name: str):
+        def hook(module, inputs, output):
+            if f"{name}.bias" in made.values:  # the RPN's runs on one level after the other
+                return None
+            unbiased = output - module.bias.reshape(-1, *[1] * (output.ndim - 2))
+            bias = seeded.OPEN * unbiased.std() - unbiased.mean()
+            made.values[f"{name}.bias"] = bias.numpy()
+            module.bias.fill_(bias)
+            return unbiased + bias
+
+        return hook
+
+    hooks = []
+    heads = ("rpn.head.conv.", "roi_heads.box_head.", "roi_heads.mask_head.", "roi_heads.mask_predictor.conv5_mask")
+    for name, module in made.model.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            hooks.append(module.register_forward_pre_hook(normalise(name)))
+        elif name.startswith(heads) and getattr(module, "bias", None) is not None:
+            hooks.append(module.register_forward_hook(shift(name)))
+    threshold = made.model.roi_heads.score_thresh
+    made.model.roi_heads.score_thresh = 0.0  # so that there are masks, whatever the classes' scores are yet
+    made.model(images)
+    made.model.roi_heads.score_thresh = threshold
+    for hook in hooks:
+        hook.remove()
+
+
+def drawn_images(batch: seeded.DrawnBatch) -> Images:
+    return [to_tensor(batch.image(index)) for index in range(len(batch.sizes))]
+
+
+def model_options(batch: seeded.DrawnBatch) -> dict[str, int]:
+    """Of a model that sees the batch."""
+    return {
+        "min_size": batch.short_side,
+        "max_size": seeded.LONG_SIDE,
+        "rpn_post_nms_top_n_test": batch.proposals,
+        "rpn_post_nms_top_n_train": batch.proposals,
+        "box_batch_size_per_image": batch.regions,
+    }
+
+
+@torch.no_grad()
+def stages(version: str) -> dict[str, np.ndarray]:
+    """Every stage of the network on a batch of drawn images."""
+    images = drawn_images(seeded.STAGES)
+    made = build(version, images, **model_options(seeded.STAGES))
+    model, result = made.model, made.golden()
+    batch, _ = model.transform(images)
+    assert tuple(batch.tensors.shape[-2:]) == seeded.STAGES.canvas
+    levels = model.backbone(batch.tensors)
+    logits, deltas = model.rpn.head(list(levels.values()))
+    for number, outputs in enumerate(zip(levels.values(), logits, deltas, strict=True), start=2):
+        for name, output in zip(("p", "rpn_logits", "rpn_deltas"), outputs, strict=True):
+            key = f"{name}{number}"
+            result[key] = seeded.some_of(output.permute(0, 2, 3, 1).numpy(), 1000, key)
+    proposals, _ = model.rpn(batch, levels)
+    pooled = model.roi_heads.box_roi_pool(levels, proposals, batch.image_sizes)
+    box_logits, box_deltas = model.roi_heads.box_predictor(model.roi_heads.box_head(pooled))
     for index, boxes in enumerate(proposals):
         result[f"proposals_{index}"] = boxes.numpy()
-    result["box_logits"] = seeded.some_of(box_logits.numpy(), 4000, "box_logits")
-    result["box_deltas"] = seeded.some_of(box_deltas.numpy(), 4000, "box_deltas")
-    return result | training_step(model, images)
+    result["box_logits"] = seeded.some_of(box_logits.numpy(), 3000, "box_logits")
+    result["box_deltas"] = seeded.some_of(box_deltas.numpy(), 3000, "box_deltas")
+    return result
 
 
-def training_step(model: Any, images: Images) -> dict[str, np.ndarray]:
+def training(version: str) -> dict[str, np.ndarray]:
     """The samples, losses and gradients of a training step with every convolution trained and batch norm frozen.
 
     The mask targets are handed in, as ours differ from torchvision's on purpose: it pools the mask as ROIAlign pools
     features, half a pixel off and with soft edges; ours are whether half of a bin is covered.
     """
     torch.manual_seed(0)
-    model.train()
+    images = drawn_images(seeded.TRAINING)
+    made = build(version, images, opened=True, **model_options(seeded.TRAINING))
+    model = made.model.train()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
@@ -117,8 +190,8 @@ def training_step(model: Any, images: Images) -> dict[str, np.ndarray]:
         frozen_norm = isinstance(model.get_submodule(name.rpartition(".")[0]), nn.BatchNorm2d)
         parameter.requires_grad_(not frozen_norm)
     targets, crops = [], []
-    for index, (height, width) in enumerate(seeded.SIZES):
-        boxes, labels, masks = seeded.drawn_truth(index)
+    for index, (height, width) in enumerate(seeded.TRAINING.sizes):
+        boxes, labels, masks = seeded.TRAINING.truth(index)
         crops.append(masks)
         targets.append(
             {
@@ -128,8 +201,9 @@ def training_step(model: Any, images: Images) -> dict[str, np.ndarray]:
             }
         )
     batch, resized_targets = model.transform(images, targets)
+    assert tuple(batch.tensors.shape[-2:]) == seeded.TRAINING.canvas
     truth_boxes = [target["boxes"] for target in resized_targets]
-    result: dict[str, Any] = {}
+    result: dict[str, Any] = dict(made.golden())
 
     # What is sampled is torchvision's choice; it is written down as it is made.
     sample = model.rpn.fg_bg_sampler
@@ -187,9 +261,10 @@ def training_step(model: Any, images: Images) -> dict[str, np.ndarray]:
 def kitti(version: str, folder: Path) -> dict[str, np.ndarray]:
     """What is found on real frames, with the pasted masks of some of it."""
     images = [to_tensor(np.asarray(Image.open(folder / f"{frame}.png").convert("RGB"))) for frame in FRAMES]
-    model, result = build(version, images, min_size=384, max_size=1280)
+    made = build(version, images, min_size=384, max_size=1280)
+    result = made.golden()
     with torch.no_grad():
-        found = [model([image])[0] for image in images]
+        found = [made.model([image])[0] for image in images]
     for frame, one in zip(FRAMES, found, strict=True):
         print(frame, len(one["scores"]), "found, of each class", torch.bincount(one["labels"]).tolist())
         result |= {f"{frame} {name}": one[name].numpy() for name in ("boxes", "scores")}
@@ -205,17 +280,22 @@ def to_tensor(image: np.ndarray) -> torch.Tensor:
 
 
 def main():
-    """Writes two files for each version of the model."""
+    """Writes the files of both versions of the model; a training step of the first alone."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kitti", type=Path, metavar="KITTI_IMAGES")
     arguments = parser.parse_args()
     print(f"torch {torch.__version__}, torchvision {torchvision.__version__}")
     FOLDER.mkdir(parents=True, exist_ok=True)
+    write("v1_training", training("v1"))
     for version in MODELS:
-        for name, arrays in {"drawn": drawn(version), "kitti": kitti(version, arguments.kitti)}.items():
-            path = FOLDER / f"{version}_{name}.npz"
-            np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
-            print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB", flush=True)
+        write(f"{version}_stages", stages(version))
+        write(f"{version}_kitti", kitti(version, arguments.kitti))
+
+
+def write(name: str, arrays: dict[str, np.ndarray]) -> None:
+    path = FOLDER / f"{name}.npz"
+    np.savez_compressed(path, **arrays)
+    print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB", flush=True)
 
 
 if __name__ == "__main__":
