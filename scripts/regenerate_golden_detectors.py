@@ -45,8 +45,8 @@ class Seeded:
 
     def golden(self) -> dict[str, np.ndarray]:
         """The scales and values as arrays of the golden file."""
-        scales = {f"scale of {name}": np.float32(factor) for name, factor in self.scales.items()}
-        return scales | {f"value of {name}": np.float32(value) for name, value in self.values.items()}
+        scales = {f"scale of {name}": np.asarray(factor, np.float32) for name, factor in self.scales.items()}
+        return scales | {f"value of {name}": np.asarray(value, np.float32) for name, value in self.values.items()}
 
 
 @torch.no_grad()
@@ -292,7 +292,7 @@ def main():
         write(f"{version}_kitti", kitti(version, arguments.kitti))
 
 
-def write(name: str, arrays: dict[str, np.ndarray]) -> None:
+def write(name: str, arrays: dict[str, Any]) -> None:
     path = FOLDER / f"{name}.npz"
     np.savez_compressed(path, **arrays)
     print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB", flush=True)
