@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from amodal_jax.config import Config
+from amodal_jax.config import Config, DataConfig
 from amodal_jax.crop_shape import PACKED_CROP_SHAPE
 from amodal_jax.errors import DataError, first_line
 from amodal_jax.structures import Batch, GroundTruth
@@ -332,19 +332,23 @@ def _parse(features, serialized, flip, data) -> dict[str, tf.Tensor]:
     }
 
 
-def _check(fields: dict[str, np.ndarray], records: "_Records", data) -> None:
+def _check(fields: dict[str, np.ndarray], records: "_Records", data: DataConfig) -> None:
     """Refuses images and object counts that a batch has no room for."""
-    for image_id, (height, width), count in zip(fields["image_id"], fields["size"], fields["count"], strict=True):
-        if height > data.canvas_height or width > data.canvas_width:
-            raise DataError(
-                f"{records}: image {image_id} has {height} x {width} pixels, more than the canvas of "
-                f"{data.canvas_height} x {data.canvas_width}; raise data.canvas_height and data.canvas_width"
-            )
-        if count > data.max_instances:
-            raise DataError(
-                f"{records}: image {image_id} has {count} objects, more than the {data.max_instances} slots; "
-                "raise data.max_instances"
-            )
+    sizes = (fields[name].tolist() for name in ("image_id", "size", "count"))
+    for image_id, (height, width), count in zip(*sizes, strict=True):
+        image = f"{records}: image {image_id} has"
+        _check_room(data, height, width, f"{image} {height} x {width} pixels", count, f"{image} {count} objects")
+
+
+def _check_room(data: DataConfig, height: int, width: int, size: str, objects: int, count: str) -> None:
+    """Refuses a size or a number of objects that a batch has no room for; `size` and `count` begin what is said."""
+    if height > data.canvas_height or width > data.canvas_width:
+        raise DataError(
+            f"{size}, more than the canvas of {data.canvas_height} x {data.canvas_width}; "
+            "raise data.canvas_height and data.canvas_width"
+        )
+    if objects > data.max_instances:
+        raise DataError(f"{count}, more than the {data.max_instances} slots; raise data.max_instances")
 
 
 def _open(config: Config, split: str) -> "_Records":
@@ -361,16 +365,8 @@ def _open(config: Config, split: str) -> "_Records":
         height, width, objects = (int(largest[name]) for name in ("height", "width", "objects"))
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(f"{report}: is damaged ({first_line(error)}); build the dataset again") from error
-    if height > data.canvas_height or width > data.canvas_width:
-        raise DataError(
-            f"{records}: the images reach {height} pixels in height and {width} in width, more than the canvas of "
-            f"{data.canvas_height} x {data.canvas_width}; raise data.canvas_height and data.canvas_width"
-        )
-    if objects > data.max_instances:
-        raise DataError(
-            f"{records}: an image has {objects} objects, more than the {data.max_instances} slots; "
-            "raise data.max_instances"
-        )
+    size = f"{records}: the images reach {height} pixels in height and {width} in width"
+    _check_room(data, height, width, size, objects, f"{records}: an image has {objects} objects")
     return records
 
 

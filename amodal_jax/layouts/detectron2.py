@@ -31,12 +31,11 @@ from amodal_jax.layouts.layout import (
     Layout,
     Source,
     Sources,
-    batch_norm,
     convolution,
     deconvolution,
     dense,
     dense_over_cells,
-    residual_blocks,
+    residual_network,
     vector,
     with_bias,
 )
@@ -73,19 +72,19 @@ def _caffe2_norm(path: str, name: str, channels: int, form: Form) -> Sources:
 
 
 def _caffe2_backbone(depth: Depth, form: Form) -> Sources:
-    sources: Sources = {"params/backbone/conv1/kernel": convolution("conv1_w", 7, 3, 64)}
-    sources |= _caffe2_norm("backbone/bn1", "res_conv1_bn", 64, form)
-    for block in residual_blocks(depth):
-        ours, theirs = f"backbone/{block.name}", f"res{block.stage + 1}_{block.index}"
-        for number, (size, inputs, outputs) in enumerate(block.convolutions, start=1):
-            branch = f"{theirs}_branch2{'abc'[number - 1]}"
-            sources[f"params/{ours}/conv{number}/kernel"] = convolution(f"{branch}_w", size, inputs, outputs)
-            sources |= _caffe2_norm(f"{ours}/bn{number}", f"{branch}_bn", outputs, form)
-        if block.projects:
-            kernel = convolution(f"{theirs}_branch1_w", 1, block.inputs, block.outputs)
-            sources[f"params/{ours}/downsample_conv/kernel"] = kernel
-            sources |= _caffe2_norm(f"{ours}/downsample_norm", f"{theirs}_branch1_bn", block.outputs, form)
-    return sources
+    def convolution_of(name: str, number: int) -> tuple[str, str]:
+        branch = f"{name}_branch2{'abc'[number - 1]}"
+        return branch, f"{branch}_bn"
+
+    return residual_network(
+        depth,
+        stem=("conv1", "res_conv1_bn"),
+        block=lambda block: f"res{block.stage + 1}_{block.index}",
+        convolution_of=convolution_of,
+        shortcut=("_branch1", "_branch1_bn"),
+        weight="_w",
+        norm=functools.partial(_caffe2_norm, form=form),
+    )
 
 
 def _msra_layout(depth: Depth, form: Form) -> Layout:
@@ -111,18 +110,14 @@ def _msra_layout(depth: Depth, form: Form) -> Layout:
 def _mask_rcnn(depth: Depth, classes: int) -> Sources:
     """The table of a detector."""
     bottom_up = "backbone.bottom_up"
-    sources: Sources = {"params/backbone/conv1/kernel": convolution(f"{bottom_up}.stem.conv1.weight", 7, 3, 64)}
-    sources |= batch_norm("backbone/bn1", f"{bottom_up}.stem.conv1.norm", 64)
-    for block in residual_blocks(depth):
-        ours, theirs = f"backbone/{block.name}", f"{bottom_up}.res{block.stage + 1}.{block.index}"
-        for number, (size, inputs, outputs) in enumerate(block.convolutions, start=1):
-            layer = f"{theirs}.conv{number}"
-            sources[f"params/{ours}/conv{number}/kernel"] = convolution(f"{layer}.weight", size, inputs, outputs)
-            sources |= batch_norm(f"{ours}/bn{number}", f"{layer}.norm", outputs)
-        if block.projects:
-            kernel = convolution(f"{theirs}.shortcut.weight", 1, block.inputs, block.outputs)
-            sources[f"params/{ours}/downsample_conv/kernel"] = kernel
-            sources |= batch_norm(f"{ours}/downsample_norm", f"{theirs}.shortcut.norm", block.outputs)
+    sources = residual_network(
+        depth,
+        stem=(f"{bottom_up}.stem.conv1", f"{bottom_up}.stem.conv1.norm"),
+        block=lambda block: f"{bottom_up}.res{block.stage + 1}.{block.index}",
+        convolution_of=lambda name, number: (f"{name}.conv{number}", f"{name}.conv{number}.norm"),
+        shortcut=(".shortcut", ".shortcut.norm"),
+        weight=".weight",
+    )
 
     def conv(ours: str, theirs: str, size: int, inputs: int, outputs: int) -> Sources:
         return with_bias(ours, theirs, convolution(f"{theirs}.weight", size, inputs, outputs), outputs)

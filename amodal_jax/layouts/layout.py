@@ -147,3 +147,42 @@ def residual_blocks(depth: int) -> Iterator[ResidualBlock]:
                 convolutions = ((1, inputs, width), (3, width, width), (1, width, outputs))
             yield ResidualBlock(stage, index, convolutions, inputs, outputs)
             inputs = outputs
+
+
+def residual_network(
+    depth: int,
+    *,
+    stem: tuple[str, str],
+    block: Callable[[ResidualBlock], str],
+    convolution_of: Callable[[str, int], tuple[str, str]],
+    shortcut: tuple[str, str],
+    weight: str,
+    norm: Callable[[str, str, int], Sources] = batch_norm,
+) -> Sources:
+    """The table of our backbone, with the names that another framework gives its layers.
+
+    Args:
+      depth: of the network.
+      stem: of the first layer, those of its convolution and of its normalisation.
+      block: the beginning of a block's names.
+      convolution_of: from that and a convolution's number, from 1, the names of it and of its normalisation.
+      shortcut: what follows the block's name in those of its projection and of the normalisation of that.
+      weight: what follows a convolution's name in its kernel's.
+      norm: the table of a normalisation, as `batch_norm`.
+    """
+    kernel, normalisation = stem
+    sources: Sources = {"params/backbone/conv1/kernel": convolution(kernel + weight, 7, 3, 64)}
+    sources |= norm("backbone/bn1", normalisation, 64)
+    for each in residual_blocks(depth):
+        ours, theirs = f"backbone/{each.name}", block(each)
+        for number, (size, inputs, outputs) in enumerate(each.convolutions, start=1):
+            kernel, normalisation = convolution_of(theirs, number)
+            sources[f"params/{ours}/conv{number}/kernel"] = convolution(kernel + weight, size, inputs, outputs)
+            sources |= norm(f"{ours}/bn{number}", normalisation, outputs)
+        if each.projects:
+            kernel, normalisation = (theirs + name for name in shortcut)
+            sources[f"params/{ours}/downsample_conv/kernel"] = convolution(
+                kernel + weight, 1, each.inputs, each.outputs
+            )
+            sources |= norm(f"{ours}/downsample_norm", normalisation, each.outputs)
+    return sources

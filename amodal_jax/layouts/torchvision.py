@@ -30,7 +30,7 @@ from amodal_jax.layouts.layout import (
     deconvolution,
     dense,
     dense_over_cells,
-    residual_blocks,
+    residual_network,
     with_bias,
 )
 
@@ -47,21 +47,14 @@ Version = Literal["v1", "v1 before 0.13", "v2"]
 
 
 def _backbone(depth: int, prefix: str) -> Sources:
-    sources: Sources = {"params/backbone/conv1/kernel": convolution(f"{prefix}conv1.weight", 7, 3, 64)}
-    sources |= batch_norm("backbone/bn1", f"{prefix}bn1", 64)
-    for block in residual_blocks(depth):
-        ours, theirs = f"backbone/{block.name}", f"{prefix}layer{block.stage}.{block.index}"
-        for number, (size, inputs, outputs) in enumerate(block.convolutions, start=1):
-            sources[f"params/{ours}/conv{number}/kernel"] = convolution(
-                f"{theirs}.conv{number}.weight", size, inputs, outputs
-            )
-            sources |= batch_norm(f"{ours}/bn{number}", f"{theirs}.bn{number}", outputs)
-        if block.projects:
-            sources[f"params/{ours}/downsample_conv/kernel"] = convolution(
-                f"{theirs}.downsample.0.weight", 1, block.inputs, block.outputs
-            )
-            sources |= batch_norm(f"{ours}/downsample_norm", f"{theirs}.downsample.1", block.outputs)
-    return sources
+    return residual_network(
+        depth,
+        stem=(f"{prefix}conv1", f"{prefix}bn1"),
+        block=lambda block: f"{prefix}layer{block.stage}.{block.index}",
+        convolution_of=lambda name, number: (f"{name}.conv{number}", f"{name}.bn{number}"),
+        shortcut=(".downsample.0", ".downsample.1"),
+        weight=".weight",
+    )
 
 
 def _mask_rcnn(version: Version, classes: int) -> Sources:
