@@ -261,7 +261,7 @@ def load_checkpoint(path: str | os.PathLike[str], *, kind: Kind = "last") -> tup
         return config, arrays, int(path.name)
 
     place = _existing(path)
-    if (place / parameters_file.FILE_NAME).is_file():
+    if _is_export(place):
         if kind == "best":
             raise CheckpointError(
                 f"{place}: is an export, which holds one checkpoint and no best one; do without --best"
@@ -292,7 +292,7 @@ def load_variables(path: str | os.PathLike[str], *, kind: Kind = "last") -> tupl
         return _config_of(path, info), _read_arrays(path, "variables", None, info["checksums"]["variables"])
 
     place = _existing(path)
-    if (place / parameters_file.FILE_NAME).is_file():
+    if _is_export(place):
         return load_checkpoint(place)[:2]
     return _read_place(place, kind, read)
 
@@ -300,7 +300,7 @@ def load_variables(path: str | os.PathLike[str], *, kind: Kind = "last") -> tupl
 def checkpoint_config(path: str | os.PathLike[str], *, kind: Kind = "last") -> Config:
     """The configuration alone of what `load_variables` reads, which raises the same."""
     place = _existing(path)
-    exported = read_config(place) if (place / parameters_file.FILE_NAME).is_file() else None
+    exported = read_config(place) if _is_export(place) else None
     return exported or _read_place(place, kind, lambda path: _config_of(path, _read_info(path)))
 
 
@@ -343,6 +343,10 @@ def run_of(path: str | os.PathLike[str], *, kind: Kind = "last") -> tuple[Path, 
 def evaluation_folder(workdir: Path, kind: Kind) -> Path:
     """Where in a run directory the evaluation of its last or its best checkpoint is written."""
     return workdir / _EVALUATIONS[kind]
+
+
+def _is_export(path: Path) -> bool:
+    return (path / parameters_file.FILE_NAME).is_file()
 
 
 def _is_checkpoint(path: Path) -> bool:
