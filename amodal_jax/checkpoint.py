@@ -26,7 +26,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from amodal_jax import parameters_file
-from amodal_jax.atomic_file import make_folder, write_atomically
+from amodal_jax.atomic_file import make_folder, replacing, write_atomically
 from amodal_jax.build import Variables, build_detector, initialise
 from amodal_jax.config import CONFIG_FILE, Config, from_json, read_config, to_json
 from amodal_jax.errors import CheckpointError, ConfigError, first_line
@@ -149,18 +149,17 @@ def write_network(workdir: Path, config: Config, variables: Variables) -> None:
     Raises:
       CheckpointError: it could not be written. Nothing is left of it.
     """
-    unfinished = workdir.absolute().with_name(f"{workdir.name}.unfinished-{os.getpid()}")
+    workdir = workdir.absolute()
     try:
-        writer = CheckpointWriter(unfinished, "last", config)
-        with contextlib.closing(writer):
-            everywhere = NamedSharding(Mesh(np.array(jax.local_devices()), "batch"), PartitionSpec())
-            writer.save(Checkpoint(0, jax.device_put(variables, everywhere), None, None))
-        write_config(unfinished, config)
-        os.replace(unfinished, workdir)
+        make_folder(workdir.parent)
+        with replacing(workdir) as unfinished:
+            writer = CheckpointWriter(unfinished, "last", config)
+            with contextlib.closing(writer):
+                everywhere = NamedSharding(Mesh(np.array(jax.local_devices()), "batch"), PartitionSpec())
+                writer.save(Checkpoint(0, jax.device_put(variables, everywhere), None, None))
+            write_config(unfinished, config)
     except OSError as error:
         raise CheckpointError(f"{workdir}: cannot be written ({error})") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def last_config(workdir: Path) -> Config | None:

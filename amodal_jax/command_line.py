@@ -120,6 +120,24 @@ def join_processes(arguments: argparse.Namespace) -> None:
         ) from error
 
 
+def check_fields(overrides: list[str], known: tuple[str, ...], reason: str) -> None:
+    """Refuses overrides of other fields than those of which a script can change the value.
+
+    Args:
+      overrides: the words that the script's parser has left.
+      known: how those begin that are allowed, `--section.` for all of a section.
+      reason: why the others are not.
+
+    Raises:
+      ConfigError: names the field.
+    """
+    for argument in overrides:
+        name = argument.partition("=")[0]
+        if name.startswith("--") and not name.replace("_", "-").startswith(known):
+            fields = [f"{field}FIELD" if field.endswith(".") else field for field in known]
+            raise ConfigError(f"{name} cannot be set: {reason}; only {', '.join(fields)} can be changed")
+
+
 def keep_compilations() -> None:
     """Has JAX keep what it compiles, so that the next start of a script need not compile the same again.
 

@@ -6,8 +6,6 @@ Shape shorthand: B images, H x W canvas of native pixels.
 import contextlib
 import dataclasses
 import json
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import numpy as np
 from jax import export as jax_export
 
 from amodal_jax import export_runner, parameters_file
-from amodal_jax.atomic_file import naming
+from amodal_jax.atomic_file import naming, replacing
 from amodal_jax.build import Variables, build_detector
 from amodal_jax.canvas import input_canvas
 from amodal_jax.checkpoint import write_config
@@ -87,19 +85,12 @@ def export_network(
     }
     out = out.absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
-    with naming(out):
-        try:
-            unfinished.mkdir()
-            write_config(unfinished, config)
-            parameters_file.write_parameters(unfinished / parameters_file.FILE_NAME, variables, step)
-            (unfinished / export_runner.NETWORK_FILE).write_bytes(exported.serialize())
-            (unfinished / export_runner.SHEET_FILE).write_text(json.dumps(sheet, indent=2) + "\n")
-            (unfinished / "run.py").write_bytes(Path(export_runner.__file__).read_bytes())
-            os.replace(unfinished, out)
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
+    with naming(out), replacing(out) as unfinished:
+        write_config(unfinished, config)
+        parameters_file.write_parameters(unfinished / parameters_file.FILE_NAME, variables, step)
+        (unfinished / export_runner.NETWORK_FILE).write_bytes(exported.serialize())
+        (unfinished / export_runner.SHEET_FILE).write_text(json.dumps(sheet, indent=2) + "\n")
+        (unfinished / "run.py").write_bytes(Path(export_runner.__file__).read_bytes())
     return config
 
 

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import cv2
 
-from amodal_jax.checkpoint import Checkpoint, CheckpointWriter, write_config
-from amodal_jax.config import Config
+from amodal_jax.checkpoint import write_network
 from amodal_jax.errors import CheckpointError
 from benchmarks.example import draw_example
 from benchmarks.measurement import Measurement, Report
-from benchmarks.network import on_every_device, random_variables
+from benchmarks.network import random_variables
 from benchmarks.options import Options
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,7 +25,9 @@ def measure(options: Options) -> Report:
     report = Report()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        checkpoint = options.checkpoint or _save_random_network(folder / "run", options.config)
+        checkpoint = options.checkpoint or folder / "run"
+        if not options.checkpoint:
+            write_network(checkpoint, options.config, random_variables(options.config))
         if options.image_folder:
             images = sorted(options.image_folder.glob("*.png"))[: max(2, options.repeats + 1)]
         else:
@@ -54,14 +55,6 @@ def measure(options: Options) -> Report:
             }
     report.facts["image sizes"] = answer["sizes"]
     return report
-
-
-def _save_random_network(workdir: Path, config: Config) -> Path:
-    write_config(workdir, config)
-    writer = CheckpointWriter(workdir, "last", config)
-    writer.save(Checkpoint(1, on_every_device(random_variables(config)), None, None))
-    writer.close()
-    return workdir
 
 
 def _draw_images(folder: Path, options: Options) -> list[Path]:

@@ -59,7 +59,7 @@ def _evaluate_files(files: dict[str, Path], arguments: argparse.Namespace, overr
         value = getattr(arguments, name)
         if value is not None and value is not False:
             raise ConfigError(f"--{name} cannot be set: it is of a checkpoint's evaluation, and files are scored here")
-    _check_fields(overrides, _FIELDS_OF_FILES, "no network is run")
+    command_line.check_fields(overrides, _FIELDS_OF_FILES, "no network is run")
     # The classes are the dataset's.
     config = override(Config(model=ModelConfig(class_names=())), overrides)
     # Imported here, so that --help and a mistyped argument do without JAX.
@@ -74,7 +74,7 @@ def _evaluate_files(files: dict[str, Path], arguments: argparse.Namespace, overr
 
 
 def _evaluate_checkpoint(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    _check_fields(overrides, _FIELDS_OF_CHECKPOINTS, "the network is the checkpoint's")
+    command_line.check_fields(overrides, _FIELDS_OF_CHECKPOINTS, "the network is the checkpoint's")
     command_line.keep_compilations()
     command_line.join_processes(arguments)
     # Imported here, so that --help and a mistyped argument do without JAX.
@@ -103,14 +103,6 @@ def _evaluate_checkpoint(arguments: argparse.Namespace, overrides: list[str]) ->
     evaluate_detector(build_detector(config), variables, config, output, checkpoint=checkpoint)
     if first:
         print(f"written to {output}")
-
-
-def _check_fields(overrides: list[str], known: tuple[str, ...], reason: str) -> None:
-    for argument in overrides:
-        name = argument.partition("=")[0]
-        if name.startswith("--") and not name.replace("_", "-").startswith(known):
-            fields = [f"{field}FIELD" if field.endswith(".") else field for field in known]
-            raise ConfigError(f"{name} cannot be set: {reason}; only {', '.join(fields)} can be changed")
 
 
 if __name__ == "__main__":

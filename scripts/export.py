@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
 from amodal_jax.config import override
-from amodal_jax.errors import ConfigError
+
+_FIELDS = ("--evaluation.", "--model.input.height", "--model.input.width")
 
 
 def main() -> None:
@@ -37,14 +38,7 @@ def main() -> None:
     parser.add_argument("--height", type=int, metavar="H", help="of the largest image; default: of the dataset's")
     parser.add_argument("--width", type=int, metavar="W", help="of the largest image; default: of the dataset's")
     arguments, overrides = parser.parse_known_args()
-    for name in overrides:
-        field = name.partition("=")[0].replace("_", "-")
-        known = ("--model.input.height", "--model.input.width")
-        if name.startswith("--") and not field.startswith("--evaluation.") and field not in known:
-            raise ConfigError(
-                f"{field} cannot be set: the network is the checkpoint's; only --evaluation.FIELD, "
-                "--model.input.height and --model.input.width can be changed"
-            )
+    command_line.check_fields(overrides, _FIELDS, "the network is the checkpoint's")
     # Imported here, so that --help and a mistyped argument do without JAX.
     from amodal_jax.checkpoint import load_checkpoint
     from amodal_jax.export import export_network

@@ -27,7 +27,12 @@ from amodal_jax.config import (
 from amodal_jax.errors import WeightsError
 from amodal_jax.layouts.coco import CATEGORIES
 from amodal_jax.layouts.layout import (
+    ANCHORS,
     BATCH_NORM_EPSILON,
+    CELLS,
+    CHANNELS,
+    HIDDEN,
+    MASK_HEAD,
     Layout,
     Source,
     Sources,
@@ -48,11 +53,6 @@ COCO_CLASS_NAMES = tuple(CATEGORIES.values())
 
 _PIXEL_MEAN = (103.53, 116.28, 123.675)  # of BGR, 0 to 255
 _PIXEL_STD = (1.0, 1.0, 1.0)  # the first convolution's weights are divided by the deviation
-_CHANNELS = 256  # of the pyramid and the heads
-_HIDDEN = 1024  # of the box head
-_CELLS = 7
-_ANCHORS = 3  # a cell
-_MASK_HEAD = "inmodal_mask_head"  # COCO annotates what is seen of an object
 
 
 # ----- MSRA's ResNets
@@ -123,34 +123,32 @@ def _mask_rcnn(depth: Depth, classes: int) -> Sources:
         return with_bias(ours, theirs, convolution(f"{theirs}.weight", size, inputs, outputs), outputs)
 
     for level, inputs in enumerate((256, 512, 1024, 2048), start=1):
-        sources |= conv(f"fpn/inner{level}", f"backbone.fpn_lateral{level + 1}", 1, inputs, _CHANNELS)
-        sources |= conv(f"fpn/layer{level}", f"backbone.fpn_output{level + 1}", 3, _CHANNELS, _CHANNELS)
+        sources |= conv(f"fpn/inner{level}", f"backbone.fpn_lateral{level + 1}", 1, inputs, CHANNELS)
+        sources |= conv(f"fpn/layer{level}", f"backbone.fpn_output{level + 1}", 3, CHANNELS, CHANNELS)
     rpn = "proposal_generator.rpn_head"
-    sources |= conv("rpn_head/conv", f"{rpn}.conv", 3, _CHANNELS, _CHANNELS)
-    sources |= conv("rpn_head/cls_logits", f"{rpn}.objectness_logits", 1, _CHANNELS, _ANCHORS)
-    sources |= conv("rpn_head/bbox_pred", f"{rpn}.anchor_deltas", 1, _CHANNELS, 4 * _ANCHORS)
+    sources |= conv("rpn_head/conv", f"{rpn}.conv", 3, CHANNELS, CHANNELS)
+    sources |= conv("rpn_head/cls_logits", f"{rpn}.objectness_logits", 1, CHANNELS, ANCHORS)
+    sources |= conv("rpn_head/bbox_pred", f"{rpn}.anchor_deltas", 1, CHANNELS, 4 * ANCHORS)
 
     fc1, fc2 = "roi_heads.box_head.fc1", "roi_heads.box_head.fc2"
-    over_cells = dense_over_cells(f"{fc1}.weight", _CELLS, _CHANNELS, _HIDDEN)
-    sources |= with_bias("box_head/fc6", fc1, over_cells, _HIDDEN)
-    sources |= with_bias("box_head/fc7", fc2, dense(f"{fc2}.weight", _HIDDEN, _HIDDEN), _HIDDEN)
+    over_cells = dense_over_cells(f"{fc1}.weight", CELLS, CHANNELS, HIDDEN)
+    sources |= with_bias("box_head/fc6", fc1, over_cells, HIDDEN)
+    sources |= with_bias("box_head/fc7", fc2, dense(f"{fc2}.weight", HIDDEN, HIDDEN), HIDDEN)
     predictor, scores = "roi_heads.box_predictor", _CLASS_SCORES.removesuffix(".bias")
-    sources["params/box_predictor/cls_score/kernel"] = _background_first(
-        dense(f"{scores}.weight", _HIDDEN, classes + 1)
-    )
+    sources["params/box_predictor/cls_score/kernel"] = _background_first(dense(f"{scores}.weight", HIDDEN, classes + 1))
     sources["params/box_predictor/cls_score/bias"] = _background_first(vector(_CLASS_SCORES, classes + 1))
     deltas = f"{predictor}.bbox_pred"
     sources |= {
-        "params/box_predictor/bbox_pred/kernel": _background_added(dense(f"{deltas}.weight", _HIDDEN, 4 * classes), 4),
+        "params/box_predictor/bbox_pred/kernel": _background_added(dense(f"{deltas}.weight", HIDDEN, 4 * classes), 4),
         "params/box_predictor/bbox_pred/bias": _background_added(vector(f"{deltas}.bias", 4 * classes), 4),
     }
 
     mask = "roi_heads.mask_head"
     for number in range(1, 5):
-        sources |= conv(f"{_MASK_HEAD}/mask_fcn{number}", f"{mask}.mask_fcn{number}", 3, _CHANNELS, _CHANNELS)
-    kernel = deconvolution(f"{mask}.deconv.weight", 2, _CHANNELS, _CHANNELS)
-    sources |= with_bias(f"{_MASK_HEAD}/conv5_mask", f"{mask}.deconv", kernel, _CHANNELS)
-    logits = conv(f"{_MASK_HEAD}/mask_fcn_logits", f"{mask}.predictor", 1, _CHANNELS, classes)
+        sources |= conv(f"{MASK_HEAD}/mask_fcn{number}", f"{mask}.mask_fcn{number}", 3, CHANNELS, CHANNELS)
+    kernel = deconvolution(f"{mask}.deconv.weight", 2, CHANNELS, CHANNELS)
+    sources |= with_bias(f"{MASK_HEAD}/conv5_mask", f"{mask}.deconv", kernel, CHANNELS)
+    logits = conv(f"{MASK_HEAD}/mask_fcn_logits", f"{mask}.predictor", 1, CHANNELS, classes)
     return sources | {path: _background_added(source, 1) for path, source in logits.items()}
 
 

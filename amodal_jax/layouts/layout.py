@@ -19,6 +19,13 @@ BATCH_NORM_EPSILON = 1e-5
 """What every framework here adds to the variance, as `amodal_jax.models.layers.FrozenBatchNorm` does, unless a layout
 says otherwise."""
 
+# Of Mask R-CNN on a pyramid, as torchvision and detectron2 both have it.
+CHANNELS = 256  # of the pyramid and the heads
+HIDDEN = 1024  # of the box head
+CELLS = 7  # a side of the regions that the box head sees
+ANCHORS = 3  # a cell of the pyramid
+MASK_HEAD = "inmodal_mask_head"  # the name of ours: COCO annotates what is seen of an object
+
 
 @dataclasses.dataclass(frozen=True)
 class Source:

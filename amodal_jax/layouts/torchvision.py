@@ -22,7 +22,12 @@ from amodal_jax.config import (
 )
 from amodal_jax.layouts.coco import CATEGORIES
 from amodal_jax.layouts.layout import (
+    ANCHORS,
     BATCH_NORM_EPSILON,
+    CELLS,
+    CHANNELS,
+    HIDDEN,
+    MASK_HEAD,
     Layout,
     Sources,
     batch_norm,
@@ -38,10 +43,6 @@ from amodal_jax.layouts.layout import (
 COCO_CLASS_NAMES = tuple(CATEGORIES.get(number, f"unused {number}") for number in range(1, max(CATEGORIES) + 1))
 """COCO's classes by their ids: label i is COCO's category i + 1."""
 
-_CHANNELS = 256  # of the pyramid and the heads
-_HIDDEN = 1024  # of the box head
-_CELLS = 7
-_ANCHORS = 3  # a cell
 
 Version = Literal["v1", "v1 before 0.13", "v2"]
 
@@ -72,43 +73,40 @@ def _mask_rcnn(version: Version, classes: int) -> Sources:
     def sequence(ours: str, theirs: str, size: int, inputs: int) -> Sources:
         """A convolution within torchvision's `Conv2dNormActivation`, a sequence, which version 0.13 introduced."""
         place = theirs if old or normalised else f"{theirs}.0"
-        return conv(ours, place, size, inputs, _CHANNELS, norm=normalised)
+        return conv(ours, place, size, inputs, CHANNELS, norm=normalised)
 
     sources = _backbone(50, "backbone.body.")
     for level, inputs in enumerate((256, 512, 1024, 2048), start=1):
         sources |= sequence(f"fpn/inner{level}", f"backbone.fpn.inner_blocks.{level - 1}", 1, inputs)
-        sources |= sequence(f"fpn/layer{level}", f"backbone.fpn.layer_blocks.{level - 1}", 3, _CHANNELS)
+        sources |= sequence(f"fpn/layer{level}", f"backbone.fpn.layer_blocks.{level - 1}", 3, CHANNELS)
 
     for number in range(1, 3 if version == "v2" else 2):
         theirs = "rpn.head.conv" if old else f"rpn.head.conv.{number - 1}.0"
-        sources |= conv(f"rpn_head/conv{number}" if number > 1 else "rpn_head/conv", theirs, 3, _CHANNELS, _CHANNELS)
-    sources |= conv("rpn_head/cls_logits", "rpn.head.cls_logits", 1, _CHANNELS, _ANCHORS)
-    sources |= conv("rpn_head/bbox_pred", "rpn.head.bbox_pred", 1, _CHANNELS, 4 * _ANCHORS)
+        sources |= conv(f"rpn_head/conv{number}" if number > 1 else "rpn_head/conv", theirs, 3, CHANNELS, CHANNELS)
+    sources |= conv("rpn_head/cls_logits", "rpn.head.cls_logits", 1, CHANNELS, ANCHORS)
+    sources |= conv("rpn_head/bbox_pred", "rpn.head.bbox_pred", 1, CHANNELS, 4 * ANCHORS)
 
-    over_cells = functools.partial(dense_over_cells, cells=_CELLS, channels=_CHANNELS, outputs=_HIDDEN)
+    over_cells = functools.partial(dense_over_cells, cells=CELLS, channels=CHANNELS, outputs=HIDDEN)
     if version == "v2":
         for number in range(1, 5):
-            sources |= sequence(f"box_head/convolutions/conv{number}", f"roi_heads.box_head.{number - 1}", 3, _CHANNELS)
-        sources |= with_bias("box_head/fc", "roi_heads.box_head.5", over_cells("roi_heads.box_head.5.weight"), _HIDDEN)
+            sources |= sequence(f"box_head/convolutions/conv{number}", f"roi_heads.box_head.{number - 1}", 3, CHANNELS)
+        sources |= with_bias("box_head/fc", "roi_heads.box_head.5", over_cells("roi_heads.box_head.5.weight"), HIDDEN)
     else:
         fc6, fc7 = "roi_heads.box_head.fc6", "roi_heads.box_head.fc7"
-        sources |= with_bias("box_head/fc6", fc6, over_cells(f"{fc6}.weight"), _HIDDEN)
-        sources |= with_bias("box_head/fc7", fc7, dense(f"{fc7}.weight", _HIDDEN, _HIDDEN), _HIDDEN)
+        sources |= with_bias("box_head/fc6", fc6, over_cells(f"{fc6}.weight"), HIDDEN)
+        sources |= with_bias("box_head/fc7", fc7, dense(f"{fc7}.weight", HIDDEN, HIDDEN), HIDDEN)
     for name, outputs in {"cls_score": classes + 1, "bbox_pred": 4 * (classes + 1)}.items():
         theirs = f"roi_heads.box_predictor.{name}"
-        sources |= with_bias(f"box_predictor/{name}", theirs, dense(f"{theirs}.weight", _HIDDEN, outputs), outputs)
+        sources |= with_bias(f"box_predictor/{name}", theirs, dense(f"{theirs}.weight", HIDDEN, outputs), outputs)
 
     for number in range(1, 5):
         theirs = f"roi_heads.mask_head.mask_fcn{number}" if old else f"roi_heads.mask_head.{number - 1}"
-        sources |= sequence(f"{_MASK_HEAD}/mask_fcn{number}", theirs, 3, _CHANNELS)
+        sources |= sequence(f"{MASK_HEAD}/mask_fcn{number}", theirs, 3, CHANNELS)
     theirs = "roi_heads.mask_predictor.conv5_mask"
-    kernel = deconvolution(f"{theirs}.weight", 2, _CHANNELS, _CHANNELS)
-    sources |= with_bias(f"{_MASK_HEAD}/conv5_mask", theirs, kernel, _CHANNELS)
+    kernel = deconvolution(f"{theirs}.weight", 2, CHANNELS, CHANNELS)
+    sources |= with_bias(f"{MASK_HEAD}/conv5_mask", theirs, kernel, CHANNELS)
     theirs = "roi_heads.mask_predictor.mask_fcn_logits"
-    return sources | conv(f"{_MASK_HEAD}/mask_fcn_logits", theirs, 1, _CHANNELS, classes + 1)
-
-
-_MASK_HEAD = "inmodal_mask_head"  # COCO annotates what is seen of an object
+    return sources | conv(f"{MASK_HEAD}/mask_fcn_logits", theirs, 1, CHANNELS, classes + 1)
 
 
 def _published_epsilon(arrays: Mapping[str, np.ndarray]) -> float:
