@@ -56,15 +56,15 @@ def test_a_defect_keeps_its_traceback():
 
 def start(code: str, *, ready: str) -> subprocess.Popen:
     """A script in a session of its own, which has printed `ready`."""
+    # A shell has what it runs in the background ignore Ctrl-C, these tests perhaps among it.
+    heeds = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
     process = subprocess.Popen(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", heeds + code],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # A shell has what it runs in the background ignore Ctrl-C, these tests perhaps among it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout.readline().strip() == ready
     return process

@@ -43,7 +43,6 @@ from amodal_jax.layouts.layout import (
 COCO_CLASS_NAMES = tuple(CATEGORIES.get(number, f"unused {number}") for number in range(1, max(CATEGORIES) + 1))
 """COCO's classes by their ids: label i is COCO's category i + 1."""
 
-
 Version = Literal["v1", "v1 before 0.13", "v2"]
 
 
