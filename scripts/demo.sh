@@ -66,8 +66,8 @@ last_step() {
 }
 
 say "2/8 draw synthetic street scenes with exact amodal masks"
-script synthesise --out "$dir/scenes" --train 700 --test 150 --seed "$seed" --width 621 --height 188
-script synthesise --out "$dir/unseen" --train 1 --test 8 --seed "$unseen_seed" --width 621 --height 188
+script dataset synthesise --out "$dir/scenes" --train 700 --test 150 --seed "$seed" --width 621 --height 188
+script dataset synthesise --out "$dir/unseen" --train 1 --test 8 --seed "$unseen_seed" --width 621 --height 188
 
 say "3/8 build the dataset's records"
 script build_dataset kins --manual-dir "$dir/scenes" --data-dir "$dir/datasets"

@@ -6,7 +6,6 @@ CVPR 2017.
 """
 
 import hashlib
-import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from amodal_jax.atomic_file import replacing
 from amodal_jax.errors import DataError
 from amodal_jax.segmentation import Rle
 from data.image_files import checked_size
+from data.json_file import read_json_object
 from data.kins.layout import ANNOTATION_FILES, IMAGE_FOLDERS, SPLITS
 from data.kins.orders import clusters_and_orders
 from data.kins.writer import KinsAnnotation, write_annotations
@@ -75,12 +75,7 @@ def read_scene(path: Path, *, include_stuff: bool, renames: Mapping[str, str]) -
     Raises:
         DataError: the file is no json, a key is missing, or the image is missing or damaged.
     """
-    try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no complete json file ({error})") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path} holds no json object")
+    content = read_json_object(path)
     for key, kind in (("image_id", int), ("regions", list)):
         if not isinstance(content.get(key), kind):
             raise DataError(f"{path}: the key '{key}' is missing or of the wrong type")

@@ -1,15 +1,15 @@
 """Reads KINS annotation files of both releases into one form."""
 
 import hashlib
-import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
+from data.json_file import read_json_object
 from data.kins.categories import RIDER_ID, RIDER_NAME
-from data.kins.layout import ANNOTATION_FILES, IMAGE_FOLDERS, INSTRUCTIONS, SPLITS
+from data.kins.layout import ANNOTATION_FILES, INSTRUCTIONS, SPLITS
 from data.kins.problems import REPEATED_ID, UNKNOWN_CATEGORY, UNKNOWN_IMAGE, Problem
 
 
@@ -36,7 +36,7 @@ class ImageRecord:
     """One image of an annotation file."""
 
     id: int
-    path: Path
+    file_name: str  # without folders: the split says in which one it lies
     height: int  # as the annotation file says
     width: int
     annotations: tuple[dict, ...]  # as they stand in the file
@@ -87,14 +87,16 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_annotation_file(path: Path, manual_dir: Path, split: str) -> AnnotationFile:
-    """Reads one annotation file and finds its images.
+def read_annotation_file(path: Path) -> AnnotationFile:
+    """Reads one annotation file; its images are not looked for.
 
     Raises:
-        DataError: the file is no json, has no annotation or image, lacks a key without which it cannot be understood,
-            or an image of it is missing.
+        DataError: the file is missing or no json, has no annotation or image, or lacks a key without which it cannot be
+            understood.
     """
-    content = _load_json(path)
+    if not path.is_file():
+        raise DataError(f"{path} is missing.\n{INSTRUCTIONS}")
+    content = read_json_object(path)
     images, annotations, listed = (
         _list_of_dicts(content, key, path) for key in ("images", "annotations", "categories")
     )
@@ -103,7 +105,7 @@ def read_annotation_file(path: Path, manual_dir: Path, split: str) -> Annotation
     release = _release(annotations, path)
     names = _categories(listed, path)
 
-    sizes: dict[int, tuple[Path, int, int]] = {}
+    sizes: dict[int, tuple[str, int, int]] = {}
     for index, image in enumerate(images):
         identifier, width, height = (
             _integer(image, key, f"{path}: image {index}") for key in ("id", "width", "height")
@@ -112,8 +114,7 @@ def read_annotation_file(path: Path, manual_dir: Path, split: str) -> Annotation
             raise DataError(f"{path}: image {identifier} has no text under 'file_name'")
         if identifier in sizes:
             raise DataError(f"{path}: two images have the id {identifier}")
-        sizes[identifier] = (manual_dir / IMAGE_FOLDERS[split] / Path(image["file_name"]).name, height, width)
-    _check_images_exist([(identifier, image_path) for identifier, (image_path, _, _) in sizes.items()], path)
+        sizes[identifier] = (Path(image["file_name"]).name, height, width)
 
     problems: list[Problem] = []
     by_image: dict[int, list[dict]] = {identifier: [] for identifier in sizes}
@@ -132,10 +133,26 @@ def read_annotation_file(path: Path, manual_dir: Path, split: str) -> Annotation
         else:
             by_image[image_id].append(annotation)
     records = tuple(
-        ImageRecord(identifier, image_path, height, width, tuple(by_image[identifier]))
-        for identifier, (image_path, height, width) in sizes.items()
+        ImageRecord(identifier, file_name, height, width, tuple(by_image[identifier]))
+        for identifier, (file_name, height, width) in sizes.items()
     )
     return AnnotationFile(path, file_sha256(path), release, records, names, tuple(problems))
+
+
+def check_images_exist(file: AnnotationFile, folder: Path) -> None:
+    """Looks for the images of an annotation file in their folder.
+
+    Raises:
+        DataError: one is missing; the message says how to get it.
+    """
+    missing = [(image.id, folder / image.file_name) for image in file.images]
+    missing = [(identifier, path) for identifier, path in missing if not path.is_file()]
+    if missing:
+        identifier, path = missing[0]
+        raise DataError(
+            f"{len(missing)} of the {len(file.images)} images of {file.path} are missing, the first of them {path} "
+            f"(image id {identifier}).\n{INSTRUCTIONS}"
+        )
 
 
 def categories(files: dict[str, AnnotationFile]) -> dict[int, str]:
@@ -164,18 +181,6 @@ def categories(files: dict[str, AnnotationFile]) -> dict[int, str]:
                 f"the categories of {files[first].path} and {files[split].path} differ: {expected} and {names}"
             )
     return expected
-
-
-def _load_json(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing.\n{INSTRUCTIONS}") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no complete json file ({error}): fetch it again") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path} holds no json object with 'images', 'annotations' and 'categories'")
-    return content
 
 
 def _list_of_dicts(content: dict, key: str, path: Path) -> list[dict]:
@@ -226,13 +231,3 @@ def _categories(entries: list[dict], path: Path) -> dict[int, str]:
     if not names:
         raise DataError(f"{path} lists no categories")
     return dict(sorted(names.items()))
-
-
-def _check_images_exist(images: list[tuple[int, Path]], annotation_path: Path) -> None:
-    missing = [(identifier, path) for identifier, path in images if not path.is_file()]
-    if missing:
-        identifier, path = missing[0]
-        raise DataError(
-            f"{len(missing)} of the {len(images)} images of {annotation_path} are missing, the first of them {path} "
-            f"(image id {identifier}).\n{INSTRUCTIONS}"
-        )

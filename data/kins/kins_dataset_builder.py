@@ -21,10 +21,11 @@ from data.kins import problems
 from data.kins.annotations import (
     AnnotationFile,
     categories,
+    check_images_exist,
     find_annotation_files,
     read_annotation_file,
 )
-from data.kins.layout import INSTRUCTIONS, SPLITS
+from data.kins.layout import IMAGE_FOLDERS, INSTRUCTIONS, SPLITS
 from data.kins.records import RecordMaker
 from data.worker_processes import ordered_map
 
@@ -115,7 +116,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         except AssertionError as error:
             raise DataError(str(error)) from None
         paths = find_annotation_files(manual_dir, self._release)
-        files = {split: read_annotation_file(paths[split], manual_dir, split) for split in SPLITS}
+        files = {split: read_annotation_file(paths[split]) for split in SPLITS}
+        folders = {split: manual_dir / IMAGE_FOLDERS[split] for split in SPLITS}
+        for split in SPLITS:
+            check_images_exist(files[split], folders[split])
         classes = categories(files)
         self.info.features["objects"]["label"].names = list(classes.values())
         self.info.metadata["category_ids"] = list(classes)
@@ -127,14 +131,15 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             "class_names": list(classes.values()),
             "splits": {},
         }
-        return {split: self._generate_examples(split, file, classes) for split, file in files.items()}
+        return {split: self._generate_examples(split, file, folders[split], classes) for split, file in files.items()}
 
     def _generate_examples(
-        self, split: str, file: AnnotationFile, classes: dict[int, str]
+        self, split: str, file: AnnotationFile, image_folder: Path, classes: dict[int, str]
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         counts = problems.ProblemCounts()
         counts.add(file.problems)
-        make_record = RecordMaker(file.release, {category_id: label for label, category_id in enumerate(classes)})
+        labels = {category_id: label for label, category_id in enumerate(classes)}
+        make_record = RecordMaker(file.release, labels, image_folder)
         workers = self._workers if len(file.images) >= _IMAGES_WORTH_PROCESSES else 1
         instances = 0
         largest = {"height": 0, "width": 0, "objects": 0}
@@ -157,7 +162,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                     "objects": len(record["objects"]),
                 }
                 largest = {name: max(largest[name], size) for name, size in sizes.items()}
-                yield image.id, {"image": image.path, **record}
+                yield image.id, {"image": image_folder / image.file_name, **record}
                 progress.update()
             progress.set_postfix_str("writing records")
         if not instances:

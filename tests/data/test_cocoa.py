@@ -159,12 +159,13 @@ def test_a_split_without_images_is_refused(source, tmp_path):
 
 
 def test_command_says_what_names_became(source, tmp_path, monkeypatch, capsys):
-    specification = importlib.util.spec_from_file_location("convert_cocoa", ROOT / "scripts" / "convert_cocoa.py")
+    specification = importlib.util.spec_from_file_location("dataset", ROOT / "scripts" / "dataset.py")
     script = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(script)
 
     def run(*options):
-        monkeypatch.setattr(sys, "argv", ["convert_cocoa.py", str(source), "--out", str(tmp_path / "out"), *options])
+        command = ["dataset.py", "from-cocoa", str(source), "--out", str(tmp_path / "out"), *options]
+        monkeypatch.setattr(sys, "argv", command)
         with pytest.raises(SystemExit) as exit_:
             script.command_line.run(script.main)
         return exit_.value.code, capsys.readouterr()

@@ -13,8 +13,14 @@ from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError, ImageError
 from data.image_files import checked_size
 from data.kins import problems as kinds
-from data.kins.annotations import ImageRecord, categories, find_annotation_files, read_annotation_file
-from data.kins.layout import ANNOTATION_FILES
+from data.kins.annotations import (
+    ImageRecord,
+    categories,
+    check_images_exist,
+    find_annotation_files,
+    read_annotation_file,
+)
+from data.kins.layout import ANNOTATION_FILES, IMAGE_FOLDERS
 from data.kins.records import RecordMaker
 from data.kins.writer import KinsAnnotation, write_annotations
 from tests.test_image_framing import with_orientation
@@ -51,8 +57,8 @@ def record_of(tmp_path):
     def make(annotation, height=HEIGHT, width=WIDTH):
         path = tmp_path / "picture.png"
         cv2.imwrite(str(path), np.zeros((HEIGHT, WIDTH, 3), np.uint8))
-        image = ImageRecord(1, path, height, width, (annotation,))
-        record, problems = RecordMaker("2020", {4: 2})(image)
+        image = ImageRecord(1, path.name, height, width, (annotation,))
+        record, problems = RecordMaker("2020", {4: 2}, tmp_path)(image)
         return record["objects"], [kind for kind, _ in problems]
 
     return make
@@ -198,7 +204,9 @@ def read_changed(tmp_path):
         content = json.loads(path.read_text())
         edit(content)
         path.write_text(json.dumps(content))
-        return read_annotation_file(path, folder, split)
+        file = read_annotation_file(path)
+        check_images_exist(file, folder / IMAGE_FOLDERS[split])
+        return file
 
     return read
 
@@ -248,7 +256,7 @@ def test_a_file_that_is_no_whole_json_is_an_error(tmp_path, content):
     path = tmp_path / "update_train_2020.json"
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"update_train_2020\.json"):
-        read_annotation_file(path, tmp_path, "train")
+        read_annotation_file(path)
 
 
 def test_classes_are_contiguous_and_the_empty_rider_is_none(read_changed):

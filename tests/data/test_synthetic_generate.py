@@ -12,6 +12,7 @@ from amodal_jax import segmentation
 from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
 from data.kins.annotations import find_annotation_files, read_annotation_file
+from data.kins.layout import IMAGE_FOLDERS
 from data.synthetic import generate as generate_module
 from data.synthetic.generate import Request, generate
 from data.synthetic.scene import make_scene
@@ -33,7 +34,7 @@ def _contents(folder):
 def test_the_kins_reader_takes_it_without_a_problem(written):
     files = find_annotation_files(written)
     for split, count in (("train", REQUEST.train), ("test", REQUEST.test)):
-        annotations = read_annotation_file(files[split], written, split)
+        annotations = read_annotation_file(files[split])
         assert annotations.release == "2020"
         assert annotations.problems == ()
         assert [image.id for image in annotations.images] == list(range(count))
@@ -42,10 +43,11 @@ def test_the_kins_reader_takes_it_without_a_problem(written):
 
 @pytest.mark.parametrize(("split", "number"), [("train", 0), ("test", 1)])
 def test_files_hold_the_scenes(written, split, number):
-    annotations = read_annotation_file(find_annotation_files(written)[split], written, split)
+    annotations = read_annotation_file(find_annotation_files(written)[split])
     for image in annotations.images:
         scene = make_scene((REQUEST.seed, number, image.id), REQUEST.width, REQUEST.height)
-        np.testing.assert_array_equal(cv2.imread(str(image.path))[..., ::-1], scene.image)
+        image_path = written / IMAGE_FOLDERS[split] / image.file_name
+        np.testing.assert_array_equal(cv2.imread(str(image_path))[..., ::-1], scene.image)
         assert len(image.annotations) == len(scene.instances)
         for annotation, instance in zip(image.annotations, scene.instances, strict=True):
             assert annotations.categories[annotation["category_id"]] == instance.class_name
@@ -54,7 +56,7 @@ def test_files_hold_the_scenes(written, split, number):
 
 
 def test_orders_agree_with_what_hides_what(written):
-    annotations = read_annotation_file(find_annotation_files(written)["train"], written, "train")
+    annotations = read_annotation_file(find_annotation_files(written)["train"])
     overlaps = 0
     for image in annotations.images:
         masks = [segmentation.decode(annotation["a_segm"]) for annotation in image.annotations]
@@ -134,7 +136,7 @@ def test_an_impossible_request_is_refused_by_name(tmp_path, field, value):
 def test_scenes_of_some_classes_hold_no_others(tmp_path):
     classes = ("pedestrian", "tram")
     generate(tmp_path / "scenes", dataclasses.replace(REQUEST, classes=classes), progress=False)
-    file = read_annotation_file(find_annotation_files(tmp_path / "scenes")["train"], tmp_path / "scenes", "train")
+    file = read_annotation_file(find_annotation_files(tmp_path / "scenes")["train"])
     used = {annotation["category_id"] for image in file.images for annotation in image.annotations}
     assert set(file.categories.values()) == set(classes)
     assert {file.categories[category] for category in used} == set(classes)
@@ -148,8 +150,9 @@ def test_classes_that_cannot_be_drawn_are_refused(tmp_path, classes):
 
 
 def test_the_command_line(tmp_path):
-    script = Path(__file__).parents[2] / "scripts" / "synthesise.py"
-    command = [sys.executable, str(script), "--out", str(tmp_path / "scenes"), "--train", "2", "--test", "1"]
+    script = Path(__file__).parents[2] / "scripts" / "dataset.py"
+    out = str(tmp_path / "scenes")
+    command = [sys.executable, str(script), "synthesise", "--out", out, "--train", "2", "--test", "1"]
     size = ["--width", "124", "--height", "38"]
     done = subprocess.run([*command, *size, "--workers", "1"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.startswith("wrote 3 images")) == (0, True)

@@ -1,25 +1,17 @@
 """Writes COCO-Amodal annotations as KINS json with KITTI's folders, ready for scripts/build_dataset.py.
 
-python scripts/convert_cocoa.py SOURCE --out DIR [--test-fraction 0.2 | --same-images]
-python scripts/build_dataset.py kins --manual-dir DIR
-
 SOURCE holds one json file for each image, beside the image and under the same name.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from amodal_jax import command_line
 from amodal_jax.errors import ConfigError
 from data.cocoa.convert import convert
 
 
-def main() -> None:
-    """Converts a folder and prints what its names became."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command line."""
     parser.add_argument("source", type=Path, help="the folder of json files and images")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
     splits = parser.add_mutually_exclusive_group()
@@ -32,7 +24,10 @@ def main() -> None:
         "--rename", action="append", default=[], metavar="NAME=CLASS", help="join a region name to a class; repeatable"
     )
     parser.add_argument("--link", action="store_true", help="link the images instead of copying them")
-    arguments = parser.parse_args()
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Converts a folder and prints what its names became."""
     if not 0 < arguments.test_fraction < 1:
         raise ConfigError(f"--test-fraction is {arguments.test_fraction}; it has to lie between 0 and 1")
     renames = dict(_rename(text) for text in arguments.rename)
@@ -61,7 +56,3 @@ def _rename(text: str) -> tuple[str, str]:
     if not (name and separator and class_name):
         raise ConfigError(f"--rename {text!r} has to be NAME=CLASS")
     return name, class_name
-
-
-if __name__ == "__main__":
-    command_line.run(main)

@@ -1,24 +1,19 @@
 """Draws synthetic street scenes with exact amodal masks, as KINS 2020 json and PNG images.
 
-Example: python scripts/synthesise.py --out ../synthetic --train 600 --test 150 --width 621 --height 188
+Example: python scripts/dataset.py synthesise --out ../synthetic --train 600 --test 150 --width 621 --height 188
 """
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from amodal_jax import command_line
 from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.cores import usable_cores
 from data.synthetic.generate import Request, generate
 
 
-def main() -> None:
-    """Reads the command line and draws what it asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command line."""
     parser.add_argument("--out", required=True, type=Path, help="folder to write; must not hold anything else")
     parser.add_argument("--train", type=int, default=600, help="training images (default %(default)s)")
     parser.add_argument("--test", type=int, default=150, help="test images (default %(default)s)")
@@ -30,7 +25,10 @@ def main() -> None:
     )
     parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (here %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace other synthetic scenes in the folder")
-    arguments = parser.parse_args()
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Draws what the command line asks for."""
     classes = tuple(name.strip() for name in arguments.classes.split(",") if name.strip())
     request = Request(arguments.train, arguments.test, arguments.seed, arguments.width, arguments.height, classes)
     started = time.monotonic()
@@ -41,7 +39,3 @@ def main() -> None:
         print(f"wrote {count} images to {arguments.out} in {seconds:.1f} s ({count / seconds:.1f} images/s)")
     else:
         print(f"{arguments.out} already holds these scenes; reused")
-
-
-if __name__ == "__main__":
-    command_line.run(main)
