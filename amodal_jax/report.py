@@ -7,6 +7,7 @@ request. Whatever comes from data is escaped.
 import html
 import json
 import re
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from amodal_jax.atomic_file import write_atomically
 from amodal_jax.config import CONFIG_FILE, Config, field_lines, read_config
 from amodal_jax.errors import AmodalJaxError, ConfigError, DataError, ImageError
 from amodal_jax.gallery import GalleryObject, Picture, gallery_card, palette_css
-from amodal_jax.line_chart import Series, line_chart
+from amodal_jax.line_chart import LINE_COLOURS, line_chart
 from amodal_jax.metrics import KINDS, OCCLUSION_LEVELS, SUMMARY
+from amodal_jax.metrics_log import Series, read_metrics_log
 
 _IMAGE_BYTES = 8_000_000  # of all JPEGs together; base64 makes a third more of it
 _MOST_OBJECTS = 60  # detections of an image on the page, the best ones
@@ -64,6 +66,7 @@ def write_report(run_dir: Path, output: Path | None = None, *, images: int = 24)
             "run": html.escape(run_dir.resolve().name),
             "config_name": html.escape(config.name),
             "palette": palette_css,
+            **{f"{scheme}_lines": _line_colours(colours) for scheme, colours in LINE_COLOURS.items()},
             "summary": _summary(config),
             "fields": html.escape("\n".join(line.removeprefix("--") for line in field_lines(config))),
             "metrics": _metrics_tables(metrics, config),
@@ -75,31 +78,6 @@ def write_report(run_dir: Path, output: Path | None = None, *, images: int = 24)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(output, page)
     return output
-
-
-def read_metrics_log(path: Path) -> dict[str, Series]:
-    """The values that a training logged, by name and step.
-
-    Where a resumed run has logged a step again, the later value counts. A last line that was cut off when the run was
-    killed is passed over; one anywhere else is an error.
-
-    Raises:
-      DataError: a line is no JSON object with a step; names it.
-    """
-    series: dict[str, Series] = {}
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
-    for number, line in enumerate(lines, 1):
-        try:
-            entry = json.loads(line)
-            step = int(entry["step"])
-        except (ValueError, KeyError, TypeError) as error:
-            if number == len(lines):
-                break
-            raise DataError(f"{path}, line {number}: not a JSON object with a step; mend or remove it") from error
-        for name, value in entry.items():
-            if name != "step" and isinstance(value, int | float) and not isinstance(value, bool):
-                series.setdefault(name, {})[step] = float(value)
-    return series
 
 
 def _fill(template: str, values: dict[str, str]) -> str:
@@ -233,6 +211,10 @@ def _metrics_tables(metrics: dict[str, Any] | None, config: Config) -> str:
         by_class = {name: [metrics.get(prefix + name) for prefix in prefixes.values()] for name in classes}
         tables.append(_table("AP by class, %", list(kinds.values()), by_class))
     return f'{_measured(metrics)}<dl class="facts">{shown}</dl><div class="tables">{"".join(tables)}</div>'
+
+
+def _line_colours(colours: Sequence[str]) -> str:
+    return " ".join(f"--line{index}: {colour};" for index, colour in enumerate(colours))
 
 
 def _measured(metrics: dict[str, Any]) -> str:

@@ -8,55 +8,12 @@
 #     --dir DIR   where everything is written (demo/seed-N in the checkout)
 #
 # Works from any directory. What a former run finished is reused. Fails if the amodal AP50 on held-out scenes is below 0.30.
-set -euo pipefail
-root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+stages=8
+source "$(dirname "${BASH_SOURCE[0]}")/job.sh"
 required_ap50=0.30
-
-fail() {
-    echo "error: $*" >&2
-    exit 1
-}
-
-seed=0
-dir=""
-while (($#)); do
-    case "$1" in
-        --seed=* | --dir=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
-        --seed | --dir)
-            [[ -n "${2:-}" ]] || fail "$1 needs a value"
-            [[ "$1" == --seed ]] && seed="$2" || dir="$2"
-            shift 2
-            ;;
-        -h | --help)
-            sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
-            exit 0
-            ;;
-        *) fail "unknown argument $1; see --help" ;;
-    esac
-done
-[[ "$seed" =~ ^[0-9]+$ ]] || fail "--seed $seed is no whole number"
-dir="${dir:-$root/demo/seed-$seed}"
-mkdir -p "$dir"
-dir="$(cd "$dir" && pwd)"
 run="$dir/run"
 # Scenes that neither training nor evaluation sees.
 unseen_seed=$((seed + 1000000))
-
-say() { printf '\n== %s  [%d:%02d]\n' "$*" $((SECONDS / 60)) $((SECONDS % 60)); }
-
-say "1/8 set up the environment"
-bash "$root/scripts/setup.sh"
-export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$root/.cache/jax}"
-python="$root/.venv/bin/python"
-script() { "$python" "$root/scripts/$1.py" "${@:2}"; }
-
-# The value of a dotted key of a json file, for example: value config.json train.steps
-value() {
-    "$python" -c '
-import functools, json, sys
-print(functools.reduce(lambda values, key: values[key], sys.argv[2].split("."), json.load(open(sys.argv[1]))))
-' "$1" "$2"
-}
 
 # The last step that the run has logged; 0 before the first.
 last_step() {
@@ -65,16 +22,16 @@ last_step() {
     [[ "$line" =~ \"step\":\ *([0-9]+) ]] && echo "${BASH_REMATCH[1]}" || echo 0
 }
 
-say "2/8 draw synthetic street scenes with exact amodal masks"
+begin "draw synthetic street scenes with exact amodal masks"
 script dataset synthesise --out "$dir/scenes" --train 700 --test 150 --seed "$seed" --width 621 --height 188
 script dataset synthesise --out "$dir/unseen" --train 1 --test 8 --seed "$unseen_seed" --width 621 --height 188
 
-say "3/8 build the dataset's records"
+begin "build the dataset's records"
 script build_dataset kins --manual-dir "$dir/scenes" --data-dir "$dir/datasets"
 train=("$python" "$root/scripts/train.py" asn_tiny --workdir "$run")
 train+=(--data.directory "$dir/datasets/kins" --train.seed "$seed")
 
-say "4/8 train from scratch, and stop half way"
+begin "train from scratch, and stop half way"
 if [[ ! -f "$run/config.json" ]] || (($(last_step) < $(value "$run/config.json" train.steps) / 2)); then
     "${train[@]}" &
     training=$!
@@ -95,16 +52,16 @@ else
     echo "demo: this run has been stopped before, at step $(last_step) or earlier"
 fi
 
-say "5/8 resume the training with the same command, to its end"
+begin "resume the training with the same command, to its end"
 "${train[@]}"
 
-say "6/8 evaluate the checkpoint on held-out scenes"
+begin "evaluate the checkpoint on held-out scenes"
 script evaluate --checkpoint "$run"
 
-say "7/8 predict on unseen images"
+begin "predict on unseen images"
 script predict --checkpoint "$run" "$dir/unseen/testing/image_2" --out "$dir/predictions"
 
-say "8/8 write the report"
+begin "write the report"
 script report "$run"
 
 metrics="$run/evaluation/metrics.json"
@@ -113,6 +70,5 @@ say "done"
 echo "metrics:     $metrics"
 echo "predictions: $dir/predictions"
 echo "report:      $run/report.html"
-"$python" -c 'import sys; sys.exit(not float(sys.argv[1]) >= float(sys.argv[2]))' "$ap50" "$required_ap50" ||
-    fail "amodal AP50 is $ap50, below $required_ap50"
+at_least "$ap50" "$required_ap50" || fail "amodal AP50 is $ap50, below $required_ap50"
 echo "amodal AP50: $ap50 (at least $required_ap50 is required)"

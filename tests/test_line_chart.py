@@ -3,6 +3,7 @@ import json
 import math
 import re
 from importlib import resources
+from xml.etree import ElementTree
 
 import hypothesis
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import strategies as st
 
 import amodal_jax
-from amodal_jax.line_chart import line_chart, script_json, ticks
+from amodal_jax.line_chart import LINE_COLOURS, line_chart, line_chart_image, script_json, ticks
 
 finite = st.floats(-1e6, 1e6)
 
@@ -82,6 +83,23 @@ def test_one_point_is_enough():
     assert len(Chart(line_chart("Loss", {"a": {5: 1.0}})).lines[0]) == 1
 
 
+def test_an_image_stands_by_itself():
+    lines = {"from scratch": {100: 0.1, 200: 0.3}, "a < b": {50: 0.2}, "nothing": {1: float("nan")}}
+    root = ElementTree.fromstring(line_chart_image("Precision & recall", lines))
+    name = "{http://www.w3.org/2000/svg}"
+    texts = [element.text for element in root.iter(f"{name}text")]
+    assert texts[:3] == ["Precision & recall", "from scratch", "a < b"]
+    points = [element.get("points") for element in root.iter(f"{name}polyline")]
+    inline = Chart(line_chart("Precision & recall", lines)).lines
+    for drawn, line in zip(points, inline, strict=True):
+        np.testing.assert_array_equal([[float(v) for v in point.split(",")] for point in drawn.split(" ")], line)
+    width, height = (float(side) for side in root.get("viewBox").split()[2:])
+    head = float(next(root.iter(f"{name}g")).get("transform").removeprefix("translate(0 ").removesuffix(")"))
+    for dot in root.iter(f"{name}circle"):
+        assert 0 < float(dot.get("cx")) < width
+        assert head < head + float(dot.get("cy")) < height
+
+
 def test_json_cannot_end_its_script():
     value = {"</script>": "<!--"}
     assert "<" not in script_json(value)
@@ -123,11 +141,11 @@ def cielab(colours: np.ndarray) -> np.ndarray:
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
-@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
-def test_lines_are_told_apart_by_everybody(scheme):
+@pytest.mark.parametrize(("place", "scheme"), enumerate(("light", "dark")))
+def test_lines_are_told_apart_by_everybody(place, scheme):
     style = resources.files(amodal_jax).joinpath("report_template.html").read_text()
-    lines = linear(re.findall(r"--line\d: #(\w{6});", style)[8 * scheme : 8 * scheme + 8])
-    panel = linear([re.findall(r"--panel: #(\w+);", style)[scheme].ljust(6, "f")])
+    lines = linear([colour.removeprefix("#") for colour in LINE_COLOURS[scheme]])
+    panel = linear([re.findall(r"--panel: #(\w+);", style)[place].ljust(6, "f")])
     assert len(lines) == 8
     for matrix in COLOUR_VISION.values():
         seen = cielab(lines @ np.transpose(matrix))

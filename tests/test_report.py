@@ -301,21 +301,6 @@ def test_size_stays_bounded(tmp_path, monkeypatch):
     assert report.write_report(tmp_path).stat().st_size < 15_000_000
 
 
-def test_log_of_a_run_that_was_killed_and_resumed(tmp_path):
-    log = tmp_path / "metrics.jsonl"
-    log.write_text(
-        '{"step": 1, "loss": 5}\n{"step": 2, "loss": 4, "note": "text"}\n{"step": 2, "loss": 3}\n{"step": 3, "lo'
-    )
-    assert report.read_metrics_log(log) == {"loss": {1: 5.0, 2: 3.0}}
-    assert report.read_metrics_log(tmp_path / "absent.jsonl") == {}
-    log.write_text('{"step": 1, "loss": 5}\nnonsense\n{"step": 2, "loss": 4}\n')
-    with pytest.raises(DataError, match=r"metrics\.jsonl, line 2"):
-        report.read_metrics_log(log)
-    log.write_bytes(b"\xff\xfe\n{}\n")
-    with pytest.raises(DataError, match=r"metrics\.jsonl, line 1"):
-        report.read_metrics_log(log)
-
-
 def test_damaged_runs_are_refused_by_file(tmp_path, config):
     with pytest.raises(ConfigError, match=r"no run directory \(it has no config\.json\)"):
         report.write_report(tmp_path)
