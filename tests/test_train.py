@@ -18,6 +18,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from amodal_jax.build import build_detector, initialise
 from amodal_jax.checkpoint import (
@@ -144,8 +145,13 @@ def one_step(devices):
     return step(state, batch, np.zeros(count, np.int32))
 
 
-def test_eight_devices_take_the_step_of_one():
-    """On the same global batch, whose images differ in their number of instances, and so devices in their counts."""
+def test_eight_devices_take_the_step_of_one(monkeypatch):
+    """On the same global batch, whose images differ in their number of instances, and so devices in their counts.
+
+    With a smooth function in place of ReLU: of a value so near 0 that rounding decides its sign, one side would have
+    the gradient and the other none, which makes a thousandth of a whole layer's where few regions have a mask.
+    """
+    monkeypatch.setattr(nn, "relu", nn.softplus)
     state, metrics = one_step(jax.devices()[:DEVICES])
     replicas = [[shard.data for shard in leaf.addressable_shards] for leaf in jax.tree.leaves((state, metrics))]
     assert all(len(copies) == DEVICES for copies in replicas)

@@ -147,7 +147,7 @@ def _taps(sizes, boxes, level, scales, output_size, sampling_ratio, aligned):
         else:
             count = jnp.clip(jnp.nan_to_num(jnp.ceil(extent / output_size)), 1, ADAPTING_SAMPLES)[:, None, None]
             # Samples beyond the count, which have no weight, lie on the last one.
-            offset = bins + (jnp.minimum(samples, count - 1) + 0.5) / count
+            offset = (jnp.minimum(samples, count - 1) + 0.5) / count + bins
         position = boxes[:, column, None, None] + offset * (extent / output_size)[:, None, None]
         length = jnp.asarray([size[axis] for size in sizes])[level][:, None, None]
         inside = (position >= -1) & (position <= length)

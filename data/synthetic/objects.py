@@ -168,7 +168,7 @@ def car(rng: np.random.Generator) -> Model:
     back, front, half = -length / 2, length / 2, width / 2
     waist = height * rng.uniform(0.58, 0.64)
     hood = waist * rng.uniform(0.86, 0.96)
-    tail = {"hatchback": 0.02, "sedan": 0.2, "estate": 0.02}[rng.choice(["hatchback", "sedan", "estate"])] * length
+    tail = {"hatchback": 0.02, "sedan": 0.2, "estate": 0.02}[str(rng.choice(["hatchback", "sedan", "estate"]))] * length
     roof_rear = back + tail + length * rng.uniform(0.05, 0.14)
     windshield_base = front - length * rng.uniform(0.24, 0.31)
     roof_front = windshield_base - length * rng.uniform(0.13, 0.19)
@@ -689,7 +689,9 @@ def _skip(rng: np.random.Generator) -> Model:
 
 def _excavator(rng: np.random.Generator) -> Model:
     """Tracks, a turning house with a cab, a bent arm with a bucket."""
-    colour = _hsv(rng.choice([0.12, 0.09, 0.14, rng.uniform()]), rng.uniform(0.75, 0.95), rng.uniform(0.75, 0.95))
+    colour = _hsv(
+        float(rng.choice([0.12, 0.09, 0.14, rng.uniform()])), rng.uniform(0.75, 0.95), rng.uniform(0.75, 0.95)
+    )
     track: Polygon = [(-0.95, 0.0), (0.95, 0.0), (1.15, 0.25), (0.95, 0.5), (-0.95, 0.5), (-1.15, 0.25)]
     rollers = [(_disc(x, 0.25, 0.17, 10), RIM * 0.5) for x in (-0.8, -0.4, 0.0, 0.4, 0.8)]
     glass = _glass(rng)
