@@ -36,11 +36,16 @@ def run(arguments: argparse.Namespace, derive: Callable[..., Derived], nothing_f
         write_atomically(arguments.report, json.dumps([asdict(finding) for finding in derived.findings], indent=1))
     write_derived(arguments.out, file, derived)
 
+    print(f"{arguments.path}: {len(file.images)} images, {len(derived.annotations)} instances")
+    print_findings(derived, nothing_found)
+    print(f"written to {arguments.out}")
+
+
+def print_findings(derived: Derived, nothing_found: str) -> None:
+    """Prints what was wrong with annotations, and with their orders or what they left open."""
     counts = ProblemCounts()
     counts.add(derived.problems)
-    print(f"{arguments.path}: {len(file.images)} images, {len(derived.annotations)} instances")
     for problem in counts.to_json():
         print(f"  {describe(problem)}")
     for line in describe_findings(derived.findings) or [nothing_found]:
         print(f"  {line}")
-    print(f"written to {arguments.out}")

@@ -19,15 +19,16 @@ class Keys:
 
     amodal_box: str
     amodal_mask: str
-    inmodal_box: str
+    inmodal_box: str | None
     inmodal_mask: str
     cluster: str | None
     order: str | None
 
 
 KEYS = {
-    "2019": Keys("bbox", "segmentation", "inmodal_bbox", "inmodal_seg", None, None),
     "2020": Keys("a_bbox", "a_segm", "i_bbox", "i_segm", "oco_id", "ico_id"),
+    "2019": Keys("bbox", "segmentation", "inmodal_bbox", "inmodal_seg", None, None),
+    "d2sa": Keys("bbox", "segmentation", None, "visible_mask", None, None),  # and COCOA-cls; no release of KINS
 }
 
 
@@ -48,7 +49,7 @@ class AnnotationFile:
 
     path: Path
     sha256: str
-    release: str  # "2019" or "2020"
+    release: str  # a key of KEYS
     images: tuple[ImageRecord, ...]
     categories: dict[int, str]  # id -> name, in the order of ids
     problems: tuple[Problem, ...]
@@ -208,11 +209,11 @@ def fits(value: int) -> bool:
 
 def _release(annotations: list[dict], path: Path) -> str:
     present = {key for annotation in annotations for key in annotation}
-    for release in ("2020", "2019"):
-        keys = KEYS[release]
-        masks = {keys.amodal_mask, keys.inmodal_mask}
-        if masks <= present:
+    for release, keys in KEYS.items():
+        if {keys.amodal_mask, keys.inmodal_mask} <= present:
             return release
+    for release in ("2020", "2019"):
+        masks = {KEYS[release].amodal_mask, KEYS[release].inmodal_mask}
         if masks & present:
             (missing,) = masks - present
             raise DataError(f"{path}: no annotation has the key '{missing}', which KINS' release of {release} has")

@@ -57,7 +57,9 @@ def read_instance(annotation: dict, keys: Keys, height: int, width: int) -> tupl
     problems += [f"amodal {flaw}" for flaw in flaws]
     inmodal_box = (0.0, 0.0, 0.0, 0.0)
     if segmentation.area(inmodal):
-        inmodal_box, flaws = _box(annotation.get(keys.inmodal_box), inmodal, height, width)
+        inmodal_box, flaws = segmentation.bounding_box(inmodal), []
+        if keys.inmodal_box:
+            inmodal_box, flaws = _box(annotation.get(keys.inmodal_box), inmodal, height, width)
         problems += [f"inmodal {flaw}" for flaw in flaws]
 
     visible = segmentation.intersection_area(amodal, inmodal)

@@ -1,11 +1,7 @@
 """Annotation files with orders or inmodal masks computed anew, by their commands."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-
-import pytest
 
 from data.kins import orders as rules
 from data.kins.annotations import read_annotation_file
@@ -17,23 +13,6 @@ ROOT = Path(__file__).parents[2]
 DUMMY_DATA = ROOT / "data" / "kins" / "dummy_data"
 ORDERS_2020 = DUMMY_DATA / "update_train_2020.json"
 NO_ORDERS_2019 = DUMMY_DATA / "instances_train.json"
-
-
-@pytest.fixture
-def dataset(monkeypatch, capsys):
-    """Runs scripts/dataset.py; gives the exit status, stdout and stderr."""
-    specification = importlib.util.spec_from_file_location("dataset", ROOT / "scripts" / "dataset.py")
-    script = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(script)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["dataset.py", *map(str, words)])
-        with pytest.raises(SystemExit) as exit_:
-            script.command_line.run(script.main)
-        printed = capsys.readouterr()
-        return exit_.value.code, printed.out, printed.err
-
-    return run
 
 
 def annotations(path):
