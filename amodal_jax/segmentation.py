@@ -70,6 +70,22 @@ def union(masks: Sequence[Rle]) -> Rle:
     return _as_text(coco_mask.merge(list(masks)))
 
 
+def majority(masks: Sequence[Rle]) -> Rle:
+    """The pixels that more than half of one or more masks of one size have."""
+    ends = np.concatenate([np.cumsum(run_lengths(rle["counts"])) for rle in masks])
+    # In every mask background ends first, then foreground, and so on in turns.
+    changes = np.concatenate([np.resize([1, -1], len(run_lengths(rle["counts"]))) for rle in masks])
+    order = np.argsort(ends, kind="stable")
+    wanted = np.cumsum(changes[order]) > len(masks) / 2
+    # Of several changes at one place the last one counts.
+    places, last = ends[order], np.append(np.diff(ends[order]) > 0, True)
+    places, wanted = places[last], wanted[last]
+    switches = places[np.flatnonzero(np.diff(wanted, prepend=False))]
+    height, width = masks[0]["size"]
+    runs = np.diff(switches[switches < height * width], prepend=0, append=height * width)
+    return _as_text(coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width))
+
+
 def intersection_area(*masks: Rle) -> int:
     """The number of pixels that all of one or more masks of one size have."""
     return int(coco_mask.area(coco_mask.merge(list(masks), intersect=True)))

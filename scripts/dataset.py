@@ -10,7 +10,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
-from data.commands import from_cocoa, from_d2sa, from_labelme, inmodal, orders, synthesise, to_coco, to_kitti_instances
+from data.commands import (
+    from_cocoa,
+    from_d2sa,
+    from_labelme,
+    inmodal,
+    orders,
+    synthesise,
+    to_coco,
+    to_kitti_instances,
+    vote,
+)
 
 COMMANDS = {
     "from-cocoa": from_cocoa,
@@ -21,6 +31,7 @@ COMMANDS = {
     "synthesise": synthesise,
     "to-coco": to_coco,
     "to-kitti-instances": to_kitti_instances,
+    "vote": vote,
 }
 
 
