@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from pycocotools import mask as coco_mask
 
 POLYGON_TOO_SHORT = "polygon of fewer than three points"
@@ -20,8 +20,10 @@ BEYOND_IMAGE = "mask reaching outside its image"
 
 # Annotation tools round outwards at the border of an image; what lies further out is an error of the file.
 _BORDER_TOLERANCE = 1.0
-# The rasteriser's work grows with the length of the outline, so that one wild coordinate would stop the machine.
+# The rasteriser's work and memory grow with the length of the outline, so that one wild coordinate, or many points of
+# which each is far from the last, would stop the machine.
 _LARGEST_COORDINATE = 1e5
+_LONGEST_OUTLINE = 1e6
 
 
 class Rle(TypedDict):
@@ -160,7 +162,8 @@ def _parse_rle(segmentation: dict, height: int, width: int) -> Parsed:
         return Parsed(None, (RLE_UNREADABLE,))
     if not isinstance(size, Sequence) or list(size) != [height, width]:
         return Parsed(None, (SIZE_DIFFERS,))
-    if len(runs) == 0 or runs.min() < 0 or runs.sum() != height * width:
+    # A sum of huge runs may wrap around to the right one.
+    if len(runs) == 0 or runs.min() < 0 or runs.max() > height * width or runs.sum() != height * width:
         return Parsed(None, (RLE_UNREADABLE,))
     return Parsed(
         _as_text(coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)), ()
@@ -180,11 +183,14 @@ def _parse_polygons(segmentation: Any, height: int, width: int) -> Parsed:
         except (ValueError, TypeError):
             flaws[POLYGON_UNREADABLE] = None
             continue
+        except OverflowError:
+            flaws[POLYGON_TOO_FAR] = None
+            continue
         if points.ndim == 2 and points.shape[1] == 2:
             points = points.reshape(-1)
         if points.ndim != 1 or points.size % 2 or np.isnan(points).any():
             flaws[POLYGON_UNREADABLE] = None
-        elif np.any(np.abs(points) > _LARGEST_COORDINATE):
+        elif np.any(np.abs(points) > _LARGEST_COORDINATE) or _outline(points) > _LONGEST_OUTLINE:
             flaws[POLYGON_TOO_FAR] = None
         elif points.size < 6:
             flaws[POLYGON_TOO_SHORT] = None
@@ -201,6 +207,12 @@ def _parse_polygons(segmentation: Any, height: int, width: int) -> Parsed:
         return Parsed(None, tuple(flaws))
     united = coco_mask.merge(coco_mask.frPyObjects(drawable, height, width))
     return Parsed(_as_text(united), tuple(flaws))
+
+
+def _outline(points: Float[np.ndarray, " coordinates"]) -> float:
+    """The length of a closed polygon, each side by the longer of its two differences."""
+    corners = points.reshape(-1, 2)
+    return float(np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1, initial=0).sum())
 
 
 def _as_text(rle: dict) -> Rle:

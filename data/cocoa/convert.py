@@ -14,8 +14,8 @@ from pathlib import Path
 from amodal_jax import segmentation
 from amodal_jax.errors import DataError
 from amodal_jax.segmentation import Rle
-from data.image_files import checked_size
-from data.json_file import read_json_object
+from data.image_files import checked_size, is_file
+from data.json_file import integer, name, read_json_object
 from data.kins.orders import clusters_and_orders
 from data.kins.scenes import Scene, split_scenes, write_scenes
 from data.kins.writer import KinsAnnotation
@@ -75,9 +75,9 @@ def read_region_file(path: Path, *, include_stuff: bool, renames: Mapping[str, s
         DataError: the file is no json, a key is missing, or the image is missing or damaged.
     """
     content = read_json_object(path)
-    for key, kind in (("image_id", int), ("regions", list)):
-        if not isinstance(content.get(key), kind):
-            raise DataError(f"{path}: the key '{key}' is missing or of the wrong type")
+    image_id = integer(content, "image_id", str(path))
+    if not isinstance(content.get("regions"), list):
+        raise DataError(f"{path}: the key 'regions' is missing or of the wrong type")
     image_path = _image_beside(path)
     height, width = checked_size(image_path)
 
@@ -103,11 +103,11 @@ def read_region_file(path: Path, *, include_stuff: bool, renames: Mapping[str, s
                 flaws.append(f"{where}: its visible mask cannot be read; it is taken as not occluded")
             else:
                 visible = read
-        name = normalised_name(region["name"], renames)
-        if not name:
-            raise DataError(f"{where} has an empty name")
-        regions.append(Region(name, region["name"], region["order"], amodal, visible))
-    return RegionFile(content["image_id"], image_path, height, width, tuple(regions), stuff, tuple(flaws))
+        written = name(region, "name")
+        if written is None:
+            raise DataError(f"{where} has no name that can be printed")
+        regions.append(Region(normalised_name(written, renames), region["name"], region["order"], amodal, visible))
+    return RegionFile(image_id, image_path, height, width, tuple(regions), stuff, tuple(flaws))
 
 
 def convert(
@@ -164,7 +164,7 @@ def convert(
 def _image_beside(path: Path) -> Path:
     for suffix in _IMAGE_SUFFIXES:
         image_path = path.with_suffix(suffix)
-        if image_path.is_file():
+        if is_file(image_path):
             return image_path
     raise DataError(f"{path} has no image beside it: {path.stem} with one of {', '.join(_IMAGE_SUFFIXES)} is expected")
 

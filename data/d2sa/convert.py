@@ -12,7 +12,7 @@ from pathlib import Path
 
 from amodal_jax import segmentation
 from amodal_jax.errors import DataError
-from data.image_files import checked_size
+from data.image_files import checked_size, is_file
 from data.kins.annotations import AnnotationFile, ImageRecord, categories, read_annotation_file
 from data.kins.derive import Derived, derive_file, derive_orders
 from data.kins.layout import SPLITS
@@ -123,7 +123,7 @@ def _scenes(file: AnnotationFile, annotations: Sequence[KinsAnnotation], image_f
 
 def _find_image(file: AnnotationFile, image: ImageRecord, image_folders: Sequence[Path]) -> Path:
     for folder in image_folders:
-        if (folder / image.file_name).is_file():
+        if is_file(folder / image.file_name):
             return folder / image.file_name
     raise DataError(
         f"{image.file_name} (image id {image.id} of {file.path}) lies in none of "

@@ -8,6 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from amodal_jax.errors import DataError
+from amodal_jax.segmentation import Rle
 from data.kins import orders, orders_of_masks
 from data.kins import problems as kinds
 from data.kins.annotations import KEYS, AnnotationFile, ImageRecord, Keys
@@ -145,21 +146,30 @@ def _read(
         problems += [(flaw, annotation["id"]) for flaw in flaws]
         if instance is None:
             continue
-        as_amodal = {kinds.INMODAL_MISSING, kinds.INMODAL_UNREADABLE} & set(flaws)
+        amodal = _as_drawn(annotation[keys.amodal_mask], instance.amodal, "amodal mask: ", flaws)
+        if {kinds.INMODAL_MISSING, kinds.INMODAL_UNREADABLE} & set(flaws):
+            inmodal = amodal
+        else:
+            inmodal = _as_drawn(annotation[keys.inmodal_mask], instance.inmodal, "inmodal mask: ", flaws)
         instances.append(instance)
         drawn.append(
             KinsAnnotation(
                 id=instance.id,
                 image_id=image.id,
                 class_name=class_names[instance.category_id],
-                amodal=annotation[keys.amodal_mask],
-                inmodal=annotation[keys.amodal_mask if as_amodal else keys.inmodal_mask],
+                amodal=amodal,
+                inmodal=inmodal,
                 cluster_id=instance.cluster_id or 0,
                 occlusion_order=instance.occlusion_order or 0,
                 is_crowd=instance.is_crowd,
             )
         )
     return drawn, instances, problems
+
+
+def _as_drawn(drawn: list[list[float]] | Rle, read: Rle, kind: str, flaws: Iterable[str]) -> list[list[float]] | Rle:
+    """A mask as it was drawn, such as polygons, where all of it could be read, and what could be read otherwise."""
+    return read if any(flaw.startswith(kind) for flaw in flaws) else drawn
 
 
 def _by_id(findings: Iterable[OrderFinding], instances: list[Instance]) -> list[OrderFinding]:

@@ -3,14 +3,14 @@
 H x W is the image. Boxes are [x1, y1, x2, y2] in pixels.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from amodal_jax import segmentation
 from amodal_jax.segmentation import Rle
+from data.json_file import fits
 from data.kins import problems as kinds
-from data.kins.annotations import Keys, fits
+from data.kins.annotations import Keys
 
 Box = tuple[float, float, float, float]
 
@@ -18,6 +18,8 @@ Box = tuple[float, float, float, float]
 BOX_TOLERANCE = 2.0
 # Share of an inmodal mask that may lie outside its amodal mask; two drawings of one outline never agree to the pixel.
 OUTSIDE_TOLERANCE = 0.05
+
+_LARGEST_COORDINATE = 1e9
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ def read_instance(annotation: dict, keys: Keys, height: int, width: int) -> tupl
     if segmentation.area(inmodal) - visible > OUTSIDE_TOLERANCE * segmentation.area(inmodal):
         problems.append(kinds.INMODAL_OUTSIDE)
     cluster, order = (annotation.get(key) if key else None for key in (keys.cluster, keys.order))
-    if keys.order and not all(isinstance(value, int) and fits(value) for value in (cluster, order)):
+    if keys.order and not all(
+        isinstance(value, int) and not isinstance(value, bool) and fits(value) for value in (cluster, order)
+    ):
         problems.append(kinds.ORDER_MISSING)
         cluster = order = None
     instance = Instance(
@@ -111,7 +115,8 @@ def _box(stored: Any, rle: Rle, height: int, width: int) -> tuple[Box, list[str]
     if not (
         isinstance(stored, list)
         and len(stored) == 4
-        and all(isinstance(value, int | float) and math.isfinite(value) for value in stored)
+        # Comparisons are false for NaN, and take whole numbers that no float can hold.
+        and all(isinstance(value, int | float) and abs(value) <= _LARGEST_COORDINATE for value in stored)
     ):
         return of_mask, [kinds.BOX_UNREADABLE]
     x, y, box_width, box_height = (float(value) for value in stored)

@@ -23,9 +23,10 @@ import numpy as np
 from amodal_jax import segmentation
 from amodal_jax.errors import DataError
 from amodal_jax.image_framing import file_damage, stored_size
+from amodal_jax.json_file import shorten
 from amodal_jax.segmentation import Rle
-from data.image_files import checked_size
-from data.json_file import read_json_object
+from data.image_files import base_name, checked_size, is_file
+from data.json_file import name, read_json_object
 
 VISIBLE_FLAG = "visible"
 
@@ -71,7 +72,9 @@ def read_labelled_image(path: Path, image_folders: tuple[Path, ...] = ()) -> Lab
     height, width = checked_size(image_path)
     for key, actual in (("imageHeight", height), ("imageWidth", width)):
         if content.get(key) not in (None, actual):
-            raise DataError(f"{path}: {key} is {content[key]!r}, but {image_path} has {actual}: it is another image")
+            raise DataError(
+                f"{path}: {key} is {shorten(content[key])}, but {image_path} has {actual}: it is another image"
+            )
 
     flaws: list[str] = []
     drawn: dict[tuple[str, str], list[_Shape]] = {}
@@ -115,11 +118,10 @@ def _object(path: Path, label: str, name: str, shapes: list[_Shape]) -> Labelled
 def _read_shape(shape: Any, where: str, height: int, width: int) -> tuple[_Shape, list[str]]:
     if not isinstance(shape, dict):
         raise DataError(f"{where} is no object")
-    label, group = shape.get("label"), shape.get("group_id")
+    label, group = name(shape, "label"), shape.get("group_id")
     description, flags = shape.get("description") or "", shape.get("flags") or {}
-    label = " ".join(label.split()) if isinstance(label, str) else ""
-    if not label or not label.isprintable():
-        raise DataError(f"{where} has no label that is text")
+    if label is None:
+        raise DataError(f"{where} has no label that can be printed")
     where = f"{where} ({label})"
     if group is not None and (not isinstance(group, int) or isinstance(group, bool)):
         raise DataError(f"{where}: group_id is no whole number")
@@ -145,7 +147,9 @@ def _mask(shape: dict, where: str, height: int, width: int) -> tuple[Rle, tuple[
     elif kind in ("polygon", "rectangle", "oriented_rectangle"):
         rle, flaws = segmentation.parse([points], height, width)
     else:
-        raise DataError(f"{where}: is a {kind!r}, which has no area that counts; draw a polygon, rectangle or mask")
+        raise DataError(
+            f"{where}: is a {shorten(kind)}, which has no area that counts; draw a polygon, rectangle or mask"
+        )
     if rle is None or not segmentation.area(rle):
         raise DataError(": ".join([where, "nothing of it can be drawn in the image", *flaws]))
     return rle, flaws
@@ -182,8 +186,9 @@ def _is_point(point: Any) -> bool:
 
 def _find_image(path: Path, image_name: str, image_folders: tuple[Path, ...]) -> Path:
     parts = re.split(r"[/\\]", image_name)  # labelme writes the path as the system that it runs on does
-    candidates = [path.parent.joinpath(*parts), *(folder / parts[-1] for folder in image_folders)]
+    name = base_name(image_name, str(path))
+    candidates = [path.parent.joinpath(*parts), *(folder / name for folder in image_folders)]
     for candidate in candidates:
-        if parts[-1] and candidate.is_file():
+        if is_file(candidate):
             return candidate
-    raise DataError(f"{path}: its image {image_name!r} is in none of {', '.join(str(one) for one in candidates)}")
+    raise DataError(f"{path}: its image {shorten(image_name)} is none of {', '.join(str(one) for one in candidates)}")

@@ -165,7 +165,7 @@ def test_flawed_regions_are_named(source, tmp_path):
             lambda folder: (folder / "first.json").write_text('{"image_id": 1, "regions": [5]}'),
             "region 1: the key 'name'",
         ),
-        (lambda folder: (folder / "first.json").write_text("[" * 200_000), r"first\.json is no complete json file"),
+        (lambda folder: (folder / "first.json").write_text("[" * 200_000), r"first\.json: is no complete json file"),
         (lambda folder: (folder / "first.png").unlink(), r"first\.json has no image"),
         (lambda folder: (folder / "first.png").write_bytes(b"x"), r"first\.png"),
         (lambda folder: write_image(folder, "third", 12, []), "image_id 12"),

@@ -124,7 +124,7 @@ def test_polygons_and_uncompressed_codes_are_masks_too(source, tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda folder: (folder / "training.json").write_text("{"), "training.json is no complete json file"),
+        (lambda folder: (folder / "training.json").write_text("{"), "training.json: is no complete json file"),
         (lambda folder: (folder / "images" / "D2S_4.jpg").unlink(), r"D2S_4.jpg \(image id 4 of .*lies in none of"),
         (lambda folder: (folder / "images" / "D2S_1.jpg").write_bytes(b"\xff"), "D2S_1.jpg"),
         (

@@ -186,7 +186,7 @@ def test_windows_paths_and_other_folders(project, tmp_path):
     folder = project([CAR, VAN], imagePath="..\\images\\000001.png")
     assert len(converted(folder)) == 2
     (tmp_path / "images").rename(tmp_path / "moved")
-    with pytest.raises(DataError, match="000001.json: its image .* is in none of"):
+    with pytest.raises(DataError, match="000001.json: its image .* is none of"):
         convert(folder, tmp_path / "out2", test_fraction=None)
     convert(folder, tmp_path / "out2", test_fraction=None, image_folders=[tmp_path / "moved"])
 
@@ -206,7 +206,7 @@ def test_windows_paths_and_other_folders(project, tmp_path):
             [shape("car", box(1, 1, 9, 9), d, group=1) for d in "12"],
             r"different numbers in their descriptions: \[1, 2\]",
         ),
-        ([shape("car", [[1, 1], [9, 9]], kind="line")], "is a 'line', which has no area"),
+        ([shape("car", [[1, 1], [9, 9]], kind="line")], 'is a "line", which has no area'),
         ([shape("car", [[1, 1], [9, 9]])], "nothing of it can be drawn in the image: polygon of fewer than three"),
         ([shape("car", box(50, 50, 60, 60))], "nothing of it can be drawn"),
         ([shape("car", [[1, 1], [2, float("nan")], [3, 4]])], "points are no list"),
