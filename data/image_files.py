@@ -6,10 +6,10 @@ from pathlib import Path
 from amodal_jax.errors import DataError, ImageError
 from amodal_jax.image_framing import file_damage, orientation, stored_size
 
-# What the sides of a JPEG can be, and the pixels of 16 000 x 16 000: a file that says more is wrong about itself, and a
+# What the sides of a JPEG can be, and 134 million pixels: a file that says more is wrong about itself, and a
 # mask of its size would not fit into memory.
 _LARGEST_SIDE = 65_535
-_MOST_PIXELS = 2**28
+_MOST_PIXELS = 2**27
 
 
 def possible_size(height: int, width: int) -> bool:
