@@ -56,6 +56,25 @@ def decode_columns(rle: Rle, first: int, last: int) -> Bool[np.ndarray, "H colum
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(last - first, height).T
 
 
+def difference(rle: Rle, other: Rle) -> Rle:
+    """The pixels of a mask that another one, of the same size, has not."""
+    runs = run_lengths(other["counts"]).tolist()
+    # Without, or with, a first run of no background, background and mask change places.
+    inverted = {"size": other["size"], "counts": runs[1:] if runs[0] == 0 else [0, *runs]}
+    outside = coco_mask.frPyObjects(inverted, *other["size"])
+    return _as_text(coco_mask.merge([rle, outside], intersect=True))
+
+
+def union(masks: Sequence[Rle]) -> Rle:
+    """The pixels of any of one or more masks of one size."""
+    return _as_text(coco_mask.merge(list(masks)))
+
+
+def intersection_area(*masks: Rle) -> int:
+    """The number of pixels that all of one or more masks of one size have."""
+    return int(coco_mask.area(coco_mask.merge(list(masks), intersect=True)))
+
+
 def area(rle: Rle) -> int:
     """The number of pixels of a mask."""
     return int(coco_mask.area(rle))
