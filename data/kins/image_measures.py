@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
-from pycocotools import mask as coco_mask
 
 from amodal_jax import segmentation
 from data.kins.annotations import KEYS, ImageRecord
 from data.kins.instances import Box, Instance, read_instance
-from data.kins.orders import clusters_and_orders
-from data.kins.overlaps import shared_areas
+from data.kins.orders import clusters_and_orders, overlapping
 from data.kins.shape_complexity import Shape, stored_shape
 from data.kitti3d.labels import read_labels
 
@@ -85,11 +82,10 @@ class ImageMeasurer:
         ]
         instances = [instance for _, instance in read]
         amodal = [instance.amodal for instance in instances]
-        overlaps = shared_areas(amodal) > 0
-        np.fill_diagonal(overlaps, False)
+        overlaps = overlapping(amodal)
         return ImageMeasures(
             pixels=image.height * image.width,
-            covered_pixels=int(coco_mask.area(coco_mask.merge(amodal))) if amodal else 0,
+            covered_pixels=segmentation.area(segmentation.union(amodal)) if amodal else 0,
             instances=tuple(
                 InstanceMeasures(
                     class_name=self.class_names[instance.category_id],
@@ -104,7 +100,7 @@ class ImageMeasurer:
                 for index, (annotation, instance) in enumerate(read)
             ),
             left_out=len(image.annotations) - len(read),
-            clusters=_clusters(instances, overlaps),
+            clusters=_clusters(instances),
             kitti=self._kitti_agreement(image, instances),
         )
 
@@ -145,7 +141,7 @@ def _points(stored: Any) -> int | None:
     return sum(len(points) for points in segmentation.polygons(stored)[0])
 
 
-def _clusters(instances: Sequence[Instance], overlaps: Bool[np.ndarray, "N N"]) -> tuple[ClusterMeasures, ...]:
+def _clusters(instances: Sequence[Instance]) -> tuple[ClusterMeasures, ...]:
     stored = [instance for instance in instances if instance.cluster_id is not None]
     if stored:
         # Those of order 0 overlap nothing, whatever cluster they are put in.
