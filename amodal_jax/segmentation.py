@@ -170,21 +170,23 @@ def _parse_rle(segmentation: dict, height: int, width: int) -> Parsed:
     )
 
 
-def _parse_polygons(segmentation: Any, height: int, width: int) -> Parsed:
+def polygons(segmentation: Any) -> tuple[list[Float[np.ndarray, "points 2"]], tuple[str, ...]]:
+    """The polygons of a mask that can be drawn, as points (x, y), and the flaws of those that cannot.
+
+    Args:
+      segmentation: a list of polygons, or one polygon; a polygon is a flat list or a list of pairs.
+    """
     flaws: dict[str, None] = {}
+    drawable = []
     if not isinstance(segmentation, list):
-        return Parsed(None, (POLYGON_UNREADABLE,))
+        return [], (POLYGON_UNREADABLE,)
     if segmentation and not isinstance(segmentation[0], list):
         segmentation = [segmentation]
-    drawable = []
     for polygon in segmentation:
         try:
             points = np.array(polygon, dtype=np.float64)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             flaws[POLYGON_UNREADABLE] = None
-            continue
-        except OverflowError:
-            flaws[POLYGON_TOO_FAR] = None
             continue
         if points.ndim == 2 and points.shape[1] == 2:
             points = points.reshape(-1)
@@ -195,18 +197,21 @@ def _parse_polygons(segmentation: Any, height: int, width: int) -> Parsed:
         elif points.size < 6:
             flaws[POLYGON_TOO_SHORT] = None
         else:
-            x, y = points[0::2], points[1::2]
-            if (
-                min(x.min(), y.min()) < -_BORDER_TOLERANCE
-                or x.max() > width + _BORDER_TOLERANCE
-                or y.max() > height + _BORDER_TOLERANCE
-            ):
-                flaws[BEYOND_IMAGE] = None
-            drawable.append(points.tolist())
+            drawable.append(points.reshape(-1, 2))
+    return drawable, tuple(flaws)
+
+
+def _parse_polygons(segmentation: Any, height: int, width: int) -> Parsed:
+    drawable, flaws = polygons(segmentation)
     if not drawable:
-        return Parsed(None, tuple(flaws))
-    united = coco_mask.merge(coco_mask.frPyObjects(drawable, height, width))
-    return Parsed(_as_text(united), tuple(flaws))
+        return Parsed(None, flaws)
+    if any(
+        points.min() < -_BORDER_TOLERANCE or (points.max(axis=0) > np.array([width, height]) + _BORDER_TOLERANCE).any()
+        for points in drawable
+    ):
+        flaws = (*flaws, BEYOND_IMAGE)
+    united = coco_mask.merge(coco_mask.frPyObjects([points.ravel().tolist() for points in drawable], height, width))
+    return Parsed(_as_text(united), flaws)
 
 
 def _outline(points: Float[np.ndarray, " coordinates"]) -> float:

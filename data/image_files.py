@@ -12,7 +12,7 @@ _LARGEST_SIDE = 65_535
 _MOST_PIXELS = 2**27
 
 
-def possible_size(height: int, width: int) -> bool:
+def is_size(height: int, width: int) -> bool:
     """Whether an image can have this size."""
     return 0 < height <= _LARGEST_SIDE and 0 < width <= _LARGEST_SIDE and height * width <= _MOST_PIXELS
 
@@ -55,7 +55,7 @@ def checked_size(path: Path) -> tuple[int, int]:
     size = stored_size(content)
     if size is None:
         raise ImageError(f"{path}: is no PNG or JPEG image; copy or download the file again")
-    if not possible_size(*size):
+    if not is_size(*size):
         raise ImageError(f"{path}: says that it has {size[0]} rows and {size[1]} columns; copy or download it again")
     if orientation(content) != 1:
         raise ImageError(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
-from data.image_files import base_name, is_file, possible_size
+from data.image_files import base_name, is_file, is_size
 from data.json_file import integer, name, read_json_object
 from data.kins.categories import RIDER_ID, RIDER_NAME
 from data.kins.layout import ANNOTATION_FILES, INSTRUCTIONS, SPLITS
@@ -24,12 +24,15 @@ class Keys:
     inmodal_mask: str
     cluster: str | None
     order: str | None
+    amodal_area: str
+    inmodal_area: str | None
 
 
 KEYS = {
-    "2020": Keys("a_bbox", "a_segm", "i_bbox", "i_segm", "oco_id", "ico_id"),
-    "2019": Keys("bbox", "segmentation", "inmodal_bbox", "inmodal_seg", None, None),
-    "d2sa": Keys("bbox", "segmentation", None, "visible_mask", None, None),  # and COCOA-cls; no release of KINS
+    "2020": Keys("a_bbox", "a_segm", "i_bbox", "i_segm", "oco_id", "ico_id", "a_area", "i_area"),
+    "2019": Keys("bbox", "segmentation", "inmodal_bbox", "inmodal_seg", None, None, "area", None),
+    # D2SA and COCOA-cls, which are no release of KINS.
+    "d2sa": Keys("bbox", "segmentation", None, "visible_mask", None, None, "area", None),
 }
 
 
@@ -112,10 +115,10 @@ def read_annotation_file(path: Path) -> AnnotationFile:
         identifier, width, height = (integer(image, key, f"{path}: image {index}") for key in ("id", "width", "height"))
         if not isinstance(image.get("file_name"), str):
             raise DataError(f"{path}: image {identifier} has no text under 'file_name'")
+        if not is_size(height, width):
+            raise DataError(f"{path}: image {identifier} is {width} x {height} pixels, a size that no image has")
         if identifier in sizes:
             raise DataError(f"{path}: two images have the id {identifier}")
-        if not possible_size(height, width):
-            raise DataError(f"{path}: image {identifier} has width {width} and height {height}, which no image has")
         sizes[identifier] = (base_name(image["file_name"], f"{path}: image {identifier}"), height, width)
 
     problems: list[Problem] = []

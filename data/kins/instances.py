@@ -3,6 +3,7 @@
 H x W is the image. Boxes are [x1, y1, x2, y2] in pixels.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +19,6 @@ Box = tuple[float, float, float, float]
 BOX_TOLERANCE = 2.0
 # Share of an inmodal mask that may lie outside its amodal mask; two drawings of one outline never agree to the pixel.
 OUTSIDE_TOLERANCE = 0.05
-
-_LARGEST_COORDINATE = 1e9
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,11 @@ class Instance:
     def occlusion_ratio(self) -> float:
         """Hidden area / amodal area."""
         return 1.0 - self.visible_area / segmentation.area(self.amodal)
+
+
+def is_finite_number(value: Any) -> bool:
+    """Whether a value of a json file is a number to calculate with; an integer may be larger than any float."""
+    return (isinstance(value, float) and math.isfinite(value)) or (isinstance(value, int) and fits(value))
 
 
 def read_instance(annotation: dict, keys: Keys, height: int, width: int) -> tuple[Instance | None, list[str]]:
@@ -112,12 +116,7 @@ def _masks(annotation: dict, keys: Keys, height: int, width: int) -> tuple[Rle |
 def _box(stored: Any, rle: Rle, height: int, width: int) -> tuple[Box, list[str]]:
     """The stored xywh box as xyxy clipped to the image, or the mask's box and the reason why."""
     of_mask = segmentation.bounding_box(rle)
-    if not (
-        isinstance(stored, list)
-        and len(stored) == 4
-        # Comparisons are false for NaN, and take whole numbers that no float can hold.
-        and all(isinstance(value, int | float) and abs(value) <= _LARGEST_COORDINATE for value in stored)
-    ):
+    if not (isinstance(stored, list) and len(stored) == 4 and all(is_finite_number(value) for value in stored)):
         return of_mask, [kinds.BOX_UNREADABLE]
     x, y, box_width, box_height = (float(value) for value in stored)
     if box_width < 1 or box_height < 1:
