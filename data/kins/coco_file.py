@@ -1,10 +1,11 @@
 """Annotations as a plain COCO file, which other frameworks read: amodal or inmodal masks, one kind a file."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from amodal_jax import segmentation
-from data.kins.annotations import KEYS, AnnotationFile
+from data.kins.annotations import KEYS, AnnotationFile, ImageRecord
 from data.kins.categories import SUPERCATEGORIES
 from data.kins.instances import read_instance
 from data.kins.problems import Problem
@@ -12,25 +13,27 @@ from data.kins.problems import Problem
 MASKS: Sequence[Literal["amodal", "inmodal"]] = ("amodal", "inmodal")
 
 
-def coco_content(file: AnnotationFile, masks: Literal["amodal", "inmodal"]) -> tuple[dict[str, Any], list[Problem]]:
-    """The content of a COCO file with one kind of masks, and what was wrong with the annotations.
+@dataclass(frozen=True)
+class CocoAnnotations:
+    """Makes COCO's annotations of an image.
 
     Ids of images, annotations and categories stay. Masks are run-length codes, which stand for the same pixels
     everywhere; `bbox` (xywh) and `area` are those of the mask. Instances of which nothing is visible are in the amodal
     file only: COCO has no instance without a pixel.
-
-    Args:
-        file: of any form that can be read.
-        masks: which of the two.
     """
-    annotations, problems = [], list(file.problems)
-    for image in file.images:
+
+    release: str
+    masks: Literal["amodal", "inmodal"]
+
+    def __call__(self, image: ImageRecord) -> tuple[list[dict[str, Any]], list[Problem]]:
+        """The annotations of an image, and what was wrong with those that they are made of."""
+        annotations, problems = [], []
         for annotation in image.annotations:
-            instance, flaws = read_instance(annotation, KEYS[file.release], image.height, image.width)
+            instance, flaws = read_instance(annotation, KEYS[self.release], image.height, image.width)
             problems += [(flaw, annotation["id"]) for flaw in flaws]
             if instance is None:
                 continue
-            mask = instance.amodal if masks == "amodal" else instance.inmodal
+            mask = instance.amodal if self.masks == "amodal" else instance.inmodal
             area = segmentation.area(mask)
             if not area:
                 continue
@@ -46,6 +49,11 @@ def coco_content(file: AnnotationFile, masks: Literal["amodal", "inmodal"]) -> t
                     "segmentation": mask,
                 }
             )
+        return annotations, problems
+
+
+def coco_content(file: AnnotationFile, annotations: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The content of a COCO file with the images and categories of an annotation file."""
     images = [
         {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}
         for image in file.images
@@ -54,4 +62,4 @@ def coco_content(file: AnnotationFile, masks: Literal["amodal", "inmodal"]) -> t
         {"id": identifier, "name": name, "supercategory": SUPERCATEGORIES.get(name, name)}
         for identifier, name in file.categories.items()
     ]
-    return {"images": images, "annotations": annotations, "categories": categories}, problems
+    return {"images": images, "annotations": list(annotations), "categories": categories}

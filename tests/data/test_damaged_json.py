@@ -24,13 +24,25 @@ from amodal_jax import segmentation
 from amodal_jax.errors import AmodalJaxError
 from amodal_jax.metrics import AnnotatedImages
 from amodal_jax.results_files import read_results
-from data.commands import from_cocoa, from_d2sa, from_labelme, inmodal, orders, to_coco, to_kitti_instances, vote
+from data.cocoa.convert import read_region_file
+from data.commands import (
+    from_cocoa,
+    from_d2sa,
+    from_labelme,
+    inmodal,
+    orders,
+    statistics,
+    to_coco,
+    to_kitti_instances,
+    vote,
+)
 from data.kins.annotations import KEYS, read_annotation_file
 from data.kins.instances import read_instance
 from data.kins.layout import ANNOTATION_FILES
 from data.kins.records import RecordMaker
+from data.labelme.shapes import read_labelled_image
 
-EXAMPLES = int(os.environ.get("AMODAL_JAX_FUZZ_EXAMPLES", "50"))  # for each reader; more of them for a longer search
+EXAMPLES = int(os.environ.get("AMODAL_JAX_FUZZ_EXAMPLES", "30"))  # of each command; more of them for a longer search
 SECONDS = 5.0  # of processor time for one file, which other work on the machine does not use up
 MEMORY = 700_000_000  # bytes of address space on top of what the process has when a test begins
 
@@ -84,8 +96,8 @@ POISON = [
     [{}],
     [None, "a", 1],
     DEEP,
-    [1e5, 1e5, -1e5, 1e5] * 500,
-    [[1e5, -1e5, -1e5, 1e5] * 500] * 20,
+    [1e5, 1e5, -1e5, 1e5] * 100,
+    [[1e5, -1e5, -1e5, 1e5] * 100] * 2,
     [2**62, 2**62, 2**62, 2**62],
     [2**64, 1],
     [10**400] * 6,
@@ -212,6 +224,8 @@ def kins_tools(folder: Path, file: Path) -> None:
     for image in read.images:
         with contextlib.suppress(AmodalJaxError):
             maker(image)
+    with contextlib.suppress(AmodalJaxError):
+        command(statistics, file, "--json", folder / "statistics.json", "--workers", 1)
     for module, options in (
         (orders, ("--report", folder / "report.json")),
         (inmodal, ()),
@@ -221,7 +235,7 @@ def kins_tools(folder: Path, file: Path) -> None:
         (to_kitti_instances, ("--class-ids", "own")),
     ):
         out = folder / f"{module.__name__}{len(list(folder.iterdir()))}"
-        words = (file, "--out", out, *options, *(("--workers", 1) if module is not to_coco else ()))
+        words = (file, "--out", out, *options, "--workers", 1)
         try:
             command(module, *words)
         except AmodalJaxError:
@@ -232,9 +246,14 @@ def kins_tools(folder: Path, file: Path) -> None:
                     check_annotation_file(out)
 
 
-def kins(release: str) -> Callable[[Path, Callable], None]:
+def kins_content(release: str) -> dict:
     content = json.loads((DUMMY_DATA / ANNOTATION_FILES[release]["train"]).read_text())
-    content["images"], content["annotations"] = content["images"][:2], content["annotations"][:6]
+    content["images"], content["annotations"] = content["images"][:1], content["annotations"][:3]
+    return content
+
+
+def kins(release: str) -> Callable[[Path, Callable], None]:
+    content = kins_content(release)
 
     def run(folder: Path, damage: Callable[[Any], bytes]) -> None:
         file = folder / "damaged.json"
@@ -271,55 +290,59 @@ def rle(x1: int, y1: int, x2: int, y2: int) -> segmentation.Rle:
     return segmentation.encode(mask)
 
 
-def cocoa(folder: Path, damage: Callable[[Any], bytes]) -> None:
+def cocoa_content() -> dict:
     hidden = {"visible_mask": rle(20, 5, 40, 20), "invisible_mask": rle(10, 5, 20, 20)}
     regions = [
         {"name": "cup", "order": 1, "isStuff": 0, "occlude_rate": 0, "segmentation": rectangle(5, 5, 20, 20)},
         {"name": "plate", "order": 2, "isStuff": 0, "segmentation": rectangle(10, 5, 40, 20), **hidden},
         {"name": "sky", "order": 3, "isStuff": 1, "segmentation": rectangle(0, 0, 96, 48)},
     ]
+    return {"image_id": 5, "regions": regions}
+
+
+def cocoa(folder: Path, damage: Callable[[Any], bytes]) -> None:
     source = folder / "source"
     source.mkdir()
     image(source / "a.png")
-    (source / "a.json").write_bytes(damage({"image_id": 5, "regions": regions}))
+    (source / "a.json").write_bytes(damage(cocoa_content()))
     convert(from_cocoa, source, folder)
 
 
-def d2sa(folder: Path, damage: Callable[[Any], bytes]) -> None:
+def d2sa_content() -> dict:
+    base = {"image_id": 5, "category_id": 3, "iscrowd": 0, "area": 225}
     annotations = [
-        {"id": 1, "image_id": 5, "category_id": 3, "bbox": [5, 5, 15, 15], "segmentation": rle(5, 5, 20, 20)},
+        {**base, "id": 1, "bbox": [5, 5, 15, 15], "segmentation": rle(5, 5, 20, 20)},
         {
+            **base,
             "id": 2,
-            "image_id": 5,
-            "category_id": 3,
-            "iscrowd": 0,
-            "area": 450,
             "bbox": [10, 5, 30, 15],
             "segmentation": [rectangle(10, 5, 40, 20)],
             "visible_mask": rle(20, 5, 40, 20),
         },
         {
+            **base,
             "id": 3,
-            "image_id": 5,
-            "category_id": 3,
             "bbox": [30, 5, 20, 10],
             "segmentation": rle(30, 5, 50, 15),
             "invisible_mask": rle(30, 5, 40, 15),
         },
     ]
-    content = {
+    return {
         "images": [{"id": 5, "file_name": "a.png", "width": WIDTH, "height": HEIGHT}],
         "annotations": annotations,
         "categories": [{"id": 3, "name": "bottle", "supercategory": "x"}],
     }
+
+
+def d2sa(folder: Path, damage: Callable[[Any], bytes]) -> None:
     (folder / "images").mkdir()
     image(folder / "images" / "a.png")
     source = folder / "source.json"
-    source.write_bytes(damage(content))
+    source.write_bytes(damage(d2sa_content()))
     convert(from_d2sa, source, folder, "--images", folder / "images", "--workers", 1)
 
 
-def labelme(folder: Path, damage: Callable[[Any], bytes]) -> None:
+def labelme_content() -> dict:
     def shape(label: str, box: tuple, description: str, **changes) -> dict:
         x1, y1, x2, y2 = box
         points = [[x1, y1], [x2, y1], [x2, y2], [x1, y2]]
@@ -335,29 +358,30 @@ def labelme(folder: Path, damage: Callable[[Any], bytes]) -> None:
         shape("tram", (70, 5, 90, 20), "", shape_type="rectangle", points=[[70, 5], [90, 20]], group_id=None),
     ]
     content = {"version": "6.0.0", "flags": {}, "shapes": shapes, "imagePath": "a.png", "imageData": None}
+    return {**content, "imageHeight": HEIGHT, "imageWidth": WIDTH}
+
+
+def labelme(folder: Path, damage: Callable[[Any], bytes]) -> None:
     source = folder / "source"
     source.mkdir()
     image(source / "a.png")
-    (source / "a.json").write_bytes(damage({**content, "imageHeight": HEIGHT, "imageWidth": WIDTH}))
+    (source / "a.json").write_bytes(damage(labelme_content()))
     convert(from_labelme, source, folder)
 
 
-def results(folder: Path, damage: Callable[[Any], bytes]) -> None:
-    truth = AnnotatedImages({5: (HEIGHT, WIDTH), 6: (HEIGHT, WIDTH)}, {4: "car"}, [], {5: "a.png", 6: "b.png"})
+def results_content() -> list:
     base = {"image_id": 5, "category_id": 4, "score": 0.5, "bbox": [5, 5, 15, 15], "occluded": 0.3}
-    content = [
+    return [
         {**base, "segmentation": rle(5, 5, 20, 20)},
         {**base, "segmentation": [rectangle(5, 5, 20, 20)], "image_id": "b.png"},
         {**base, "segmentation": [rectangle(5, 5, 20, 20)], "file_name": "a.png"},
     ]
+
+
+def results(folder: Path, damage: Callable[[Any], bytes]) -> None:
     path = folder / "results.json"
-    path.write_bytes(damage(content))
-    for kind in ("det", "amodal", "inmodal"):
-        with contextlib.suppress(AmodalJaxError):
-            for detection in read_results({kind: path}, truth, progress=False)[kind]:
-                assert detection["image_id"] in truth.image_sizes
-                assert np.isfinite(detection["score"])
-                assert segmentation.area(detection.get("segmentation", rle(0, 0, 1, 1))) <= HEIGHT * WIDTH
+    path.write_bytes(damage(results_content()))
+    read_every_kind(path)
 
 
 def votes(folder: Path, damage: Callable[[Any], bytes]) -> None:
@@ -376,7 +400,7 @@ def votes(folder: Path, damage: Callable[[Any], bytes]) -> None:
             json.loads((folder / f"report{index}.json").read_text())
 
 
-READERS = {
+COMMANDS = {
     "kins 2020": kins("2020"),
     "kins 2019": kins("2019"),
     "cocoa": cocoa,
@@ -387,17 +411,117 @@ READERS = {
 }
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux says how much address space is in use")
+def check_mask(mask: segmentation.Rle, height: int, width: int) -> None:
+    runs = segmentation.run_lengths(mask["counts"])
+    assert mask["size"] == [height, width]
+    assert runs.min() >= 0
+    assert runs.sum() == height * width
+
+
+def read_annotations(path: Path) -> None:
+    file = read_annotation_file(path)
+    assert all(name.isprintable() for name in file.categories.values())
+    for record in file.images:
+        assert record.file_name == Path(record.file_name).name
+        assert record.file_name.isprintable()
+        for annotation in record.annotations:
+            instance, _ = read_instance(annotation, KEYS[file.release], record.height, record.width)
+            if instance is not None:
+                check_mask(instance.amodal, record.height, record.width)
+                check_mask(instance.inmodal, record.height, record.width)
+                assert 0 <= instance.occlusion_ratio <= 1
+                assert np.isfinite([*instance.amodal_box, *instance.inmodal_box]).all()
+
+
+def read_cocoa(path: Path) -> None:
+    file = read_region_file(path, include_stuff=True, renames={})
+    for region in file.regions:
+        assert region.class_name.isprintable()
+        check_mask(region.amodal, HEIGHT, WIDTH)
+        check_mask(region.visible, HEIGHT, WIDTH)
+
+
+def read_labelme(path: Path) -> None:
+    for thing in read_labelled_image(path).objects:
+        assert thing.name.isprintable()
+        check_mask(thing.amodal, HEIGHT, WIDTH)
+        check_mask(thing.visible or thing.amodal, HEIGHT, WIDTH)
+
+
+def read_every_kind(path: Path) -> None:
+    truth = AnnotatedImages({5: (HEIGHT, WIDTH), 6: (HEIGHT, WIDTH)}, {4: "car"}, [], {5: "a.png", 6: "b.png"})
+    for kind in ("det", "amodal", "inmodal"):
+        with contextlib.suppress(AmodalJaxError):
+            for detection in read_results({kind: path}, truth, progress=False)[kind]:
+                assert detection["image_id"] in truth.image_sizes
+                assert np.isfinite(detection["score"])
+                check_mask(detection.get("segmentation", rle(0, 0, 1, 1)), HEIGHT, WIDTH)
+
+
+READERS = {
+    "kins 2020": (kins_content("2020"), read_annotations),
+    "kins 2019": (kins_content("2019"), read_annotations),
+    "d2sa": (d2sa_content(), read_annotations),
+    "cocoa": (cocoa_content(), read_cocoa),
+    "labelme": (labelme_content(), read_labelme),
+    "results": (results_content(), read_every_kind),
+}
+
+needs_linux = pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="only Linux says how much address space is in use"
+)
+
+
+@needs_linux
 @pytest.mark.parametrize("reader", READERS)
+def test_any_value_in_place_of_any_other(reader, tmp_path):
+    """One of each kind of place, named by its keys, with every value of the list above, and gone."""
+    content, read = READERS[reader]
+    image(tmp_path / "a.png")
+    path = tmp_path / "a.json"
+    by_keys: dict[tuple, tuple] = {}
+    for place in places(content):
+        by_keys.setdefault(tuple(key if isinstance(key, str) else "" for key in place), place)
+    for place in by_keys.values():
+        for number in range(-1, len(POISON)):
+            damaged = copy.deepcopy(content)
+            *way, last = place
+            holder = damaged
+            for key in way:
+                holder = holder[key]
+            if number < 0:
+                del holder[last]
+            else:
+                holder[last] = POISON[number]
+            path.unlink(missing_ok=True)  # a file system may take milliseconds to write a file over
+            path.write_text(json.dumps(damaged))
+            try:
+                with bounded(), contextlib.suppress(AmodalJaxError):
+                    read(path)
+            except BaseException as error:
+                value = "nothing" if number < 0 else repr(POISON[number])[:80]
+                raise AssertionError(f"{value} in place of {place}") from error
+
+
+@needs_linux
+@pytest.mark.parametrize("reader", COMMANDS)
 @settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
 @given(damage=damages())
-def test_damaged_json_is_an_error_or_read_rightly(reader, damage):
+def test_commands_end_in_an_error_or_a_right_result(reader, damage):
     with tempfile.TemporaryDirectory() as folder, bounded(), contextlib.suppress(AmodalJaxError):
-        READERS[reader](Path(folder), damage)
+        COMMANDS[reader](Path(folder), damage)
+
+
+@pytest.mark.parametrize("reader", COMMANDS)
+def test_commands_take_what_is_whole(reader, tmp_path):
+    """Without damage none refuses: otherwise nothing above would be tested."""
+    COMMANDS[reader](tmp_path, lambda content: json.dumps(content).encode())
+    assert len(list(tmp_path.rglob("*.json"))) > (0 if reader == "results" else 1)
 
 
 @pytest.mark.parametrize("reader", READERS)
 def test_readers_take_what_is_whole(reader, tmp_path):
-    """Without damage no reader refuses: otherwise nothing above would be tested."""
-    READERS[reader](tmp_path, lambda content: json.dumps(content).encode())
-    assert len(list(tmp_path.rglob("*.json"))) > (0 if reader == "results" else 1)
+    content, read = READERS[reader]
+    image(tmp_path / "a.png")
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    read(tmp_path / "a.json")

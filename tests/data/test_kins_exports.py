@@ -23,7 +23,7 @@ FILE = DUMMY_DATA / "update_train_2020.json"
 @pytest.mark.parametrize(("masks", "prefix"), [("amodal", "a"), ("inmodal", "i")])
 def test_cocos_own_code_finds_the_ground_truth_perfect(dataset, tmp_path, source, masks, prefix):
     out = tmp_path / "coco.json"
-    code, printed, _ = dataset("to-coco", DUMMY_DATA / source, "--masks", masks, "--out", out)
+    code, printed, _ = dataset("to-coco", DUMMY_DATA / source, "--masks", masks, "--out", out, "--workers", 1)
     assert code == 0
     assert f"3 images, 9 instances with their {masks} masks" in printed
     original = json.loads(FILE.read_text())["annotations"]
@@ -55,7 +55,7 @@ def test_what_nobody_sees_is_no_inmodal_instance(dataset, tmp_path):
     source.write_text(json.dumps(content))
     counts = {}
     for masks in ("amodal", "inmodal"):
-        assert dataset("to-coco", source, "--masks", masks, "--out", tmp_path / masks)[0] == 0
+        assert dataset("to-coco", source, "--masks", masks, "--out", tmp_path / masks, "--workers", 1)[0] == 0
         counts[masks] = {entry["id"] for entry in json.loads((tmp_path / masks).read_text())["annotations"]}
     assert counts["amodal"] - counts["inmodal"] == {hidden["id"]}
 
