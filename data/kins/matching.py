@@ -19,9 +19,9 @@ def match_instances(
     """Groups of instances that are the same object; every instance is in one group, alone where nothing matches it.
 
     Pairs of two annotators' instances of one kind are taken from the highest IoU down, and join their groups where
-    these have no annotator in common. For two annotators that is a greedy one-to-one matching. It is not the optimal
-    assignment, which is defined for two annotators only, and from an IoU of 0.5 on differs from it in contrived scenes
-    alone: of two masks that do not overlap each other at most one can reach 0.5 with a third.
+    these have no annotator in common. For two annotators that is a greedy one-to-one matching. An optimal assignment is
+    defined for two annotators only, and from an IoU of 0.5 on there is little to assign: of two masks that do not
+    overlap each other at most one can exceed 0.5 with a third.
 
     Args:
         masks: of each of A annotators.
