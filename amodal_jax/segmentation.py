@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from pycocotools import mask as coco_mask
 
 POLYGON_TOO_SHORT = "polygon of fewer than three points"
@@ -20,8 +20,10 @@ BEYOND_IMAGE = "mask reaching outside its image"
 
 # Annotation tools round outwards at the border of an image; what lies further out is an error of the file.
 _BORDER_TOLERANCE = 1.0
-# The rasteriser's work grows with the length of the outline, so that one wild coordinate would stop the machine.
+# The rasteriser's work and memory grow with the length of the outline, so that one wild coordinate, or many points of
+# which each is far from the last, would stop the machine.
 _LARGEST_COORDINATE = 1e5
+_LONGEST_OUTLINE = 1e6
 
 
 class Rle(TypedDict):
@@ -54,6 +56,41 @@ def decode_columns(rle: Rle, first: int, last: int) -> Bool[np.ndarray, "H colum
     ends = np.clip(np.cumsum(run_lengths(rle["counts"])), first * height, last * height)
     runs = np.diff(ends, prepend=first * height)
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(last - first, height).T
+
+
+def difference(rle: Rle, other: Rle) -> Rle:
+    """The pixels of a mask that another one, of the same size, has not."""
+    runs = run_lengths(other["counts"]).tolist()
+    # Without, or with, a first run of no background, background and mask change places.
+    inverted = {"size": other["size"], "counts": runs[1:] if runs[0] == 0 else [0, *runs]}
+    outside = coco_mask.frPyObjects(inverted, *other["size"])
+    return _as_text(coco_mask.merge([rle, outside], intersect=True))
+
+
+def union(masks: Sequence[Rle]) -> Rle:
+    """The pixels of any of one or more masks of one size."""
+    return _as_text(coco_mask.merge(list(masks)))
+
+
+def majority(masks: Sequence[Rle]) -> Rle:
+    """The pixels that more than half of one or more masks of one size have."""
+    ends = np.concatenate([np.cumsum(run_lengths(rle["counts"])) for rle in masks])
+    # In every mask background ends first, then foreground, and so on in turns.
+    changes = np.concatenate([np.resize([1, -1], len(run_lengths(rle["counts"]))) for rle in masks])
+    order = np.argsort(ends, kind="stable")
+    wanted = np.cumsum(changes[order]) > len(masks) / 2
+    # Of several changes at one place the last one counts.
+    places, last = ends[order], np.append(np.diff(ends[order]) > 0, True)
+    places, wanted = places[last], wanted[last]
+    switches = places[np.flatnonzero(np.diff(wanted, prepend=False))]
+    height, width = masks[0]["size"]
+    runs = np.diff(switches[switches < height * width], prepend=0, append=height * width)
+    return _as_text(coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width))
+
+
+def intersection_area(*masks: Rle) -> int:
+    """The number of pixels that all of one or more masks of one size have."""
+    return int(coco_mask.area(coco_mask.merge(list(masks), intersect=True)))
 
 
 def area(rle: Rle) -> int:
@@ -125,47 +162,62 @@ def _parse_rle(segmentation: dict, height: int, width: int) -> Parsed:
         return Parsed(None, (RLE_UNREADABLE,))
     if not isinstance(size, Sequence) or list(size) != [height, width]:
         return Parsed(None, (SIZE_DIFFERS,))
-    if len(runs) == 0 or runs.min() < 0 or runs.sum() != height * width:
+    # A sum of huge runs may wrap around to the right one.
+    if len(runs) == 0 or runs.min() < 0 or runs.max() > height * width or runs.sum() != height * width:
         return Parsed(None, (RLE_UNREADABLE,))
     return Parsed(
         _as_text(coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)), ()
     )
 
 
-def _parse_polygons(segmentation: Any, height: int, width: int) -> Parsed:
+def polygons(segmentation: Any) -> tuple[list[Float[np.ndarray, "points 2"]], tuple[str, ...]]:
+    """The polygons of a mask that can be drawn, as points (x, y), and the flaws of those that cannot.
+
+    Args:
+      segmentation: a list of polygons, or one polygon; a polygon is a flat list or a list of pairs.
+    """
     flaws: dict[str, None] = {}
+    drawable = []
     if not isinstance(segmentation, list):
-        return Parsed(None, (POLYGON_UNREADABLE,))
+        return [], (POLYGON_UNREADABLE,)
     if segmentation and not isinstance(segmentation[0], list):
         segmentation = [segmentation]
-    drawable = []
     for polygon in segmentation:
         try:
             points = np.array(polygon, dtype=np.float64)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             flaws[POLYGON_UNREADABLE] = None
             continue
         if points.ndim == 2 and points.shape[1] == 2:
             points = points.reshape(-1)
         if points.ndim != 1 or points.size % 2 or np.isnan(points).any():
             flaws[POLYGON_UNREADABLE] = None
-        elif np.any(np.abs(points) > _LARGEST_COORDINATE):
+        elif np.any(np.abs(points) > _LARGEST_COORDINATE) or _outline(points) > _LONGEST_OUTLINE:
             flaws[POLYGON_TOO_FAR] = None
         elif points.size < 6:
             flaws[POLYGON_TOO_SHORT] = None
         else:
-            x, y = points[0::2], points[1::2]
-            if (
-                min(x.min(), y.min()) < -_BORDER_TOLERANCE
-                or x.max() > width + _BORDER_TOLERANCE
-                or y.max() > height + _BORDER_TOLERANCE
-            ):
-                flaws[BEYOND_IMAGE] = None
-            drawable.append(points.tolist())
+            drawable.append(points.reshape(-1, 2))
+    return drawable, tuple(flaws)
+
+
+def _parse_polygons(segmentation: Any, height: int, width: int) -> Parsed:
+    drawable, flaws = polygons(segmentation)
     if not drawable:
-        return Parsed(None, tuple(flaws))
-    united = coco_mask.merge(coco_mask.frPyObjects(drawable, height, width))
-    return Parsed(_as_text(united), tuple(flaws))
+        return Parsed(None, flaws)
+    if any(
+        points.min() < -_BORDER_TOLERANCE or (points.max(axis=0) > np.array([width, height]) + _BORDER_TOLERANCE).any()
+        for points in drawable
+    ):
+        flaws = (*flaws, BEYOND_IMAGE)
+    united = coco_mask.merge(coco_mask.frPyObjects([points.ravel().tolist() for points in drawable], height, width))
+    return Parsed(_as_text(united), flaws)
+
+
+def _outline(points: Float[np.ndarray, " coordinates"]) -> float:
+    """The length of a closed polygon, each side by the longer of its two differences."""
+    corners = points.reshape(-1, 2)
+    return float(np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1, initial=0).sum())
 
 
 def _as_text(rle: dict) -> Rle:

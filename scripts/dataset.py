@@ -10,11 +10,30 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
-from data.commands import from_cocoa, synthesise
+from data.commands import (
+    from_cocoa,
+    from_d2sa,
+    from_labelme,
+    inmodal,
+    orders,
+    statistics,
+    synthesise,
+    to_coco,
+    to_kitti_instances,
+    vote,
+)
 
 COMMANDS = {
     "from-cocoa": from_cocoa,
+    "from-d2sa": from_d2sa,
+    "from-labelme": from_labelme,
+    "inmodal": inmodal,
+    "orders": orders,
+    "statistics": statistics,
     "synthesise": synthesise,
+    "to-coco": to_coco,
+    "to-kitti-instances": to_kitti_instances,
+    "vote": vote,
 }
 
 

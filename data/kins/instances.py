@@ -7,12 +7,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from pycocotools import mask as coco_mask
-
 from amodal_jax import segmentation
 from amodal_jax.segmentation import Rle
+from data.json_file import fits
 from data.kins import problems as kinds
-from data.kins.annotations import Keys, fits
+from data.kins.annotations import Keys
 
 Box = tuple[float, float, float, float]
 
@@ -43,6 +42,11 @@ class Instance:
         return 1.0 - self.visible_area / segmentation.area(self.amodal)
 
 
+def is_finite_number(value: Any) -> bool:
+    """Whether a value of a json file is a number to calculate with; an integer may be larger than any float."""
+    return (isinstance(value, float) and math.isfinite(value)) or (isinstance(value, int) and fits(value))
+
+
 def read_instance(annotation: dict, keys: Keys, height: int, width: int) -> tuple[Instance | None, list[str]]:
     """Reads an annotation, and what is wrong with it, as kinds of problem; None where it has no amodal mask.
 
@@ -59,14 +63,18 @@ def read_instance(annotation: dict, keys: Keys, height: int, width: int) -> tupl
     problems += [f"amodal {flaw}" for flaw in flaws]
     inmodal_box = (0.0, 0.0, 0.0, 0.0)
     if segmentation.area(inmodal):
-        inmodal_box, flaws = _box(annotation.get(keys.inmodal_box), inmodal, height, width)
+        inmodal_box, flaws = segmentation.bounding_box(inmodal), []
+        if keys.inmodal_box:
+            inmodal_box, flaws = _box(annotation.get(keys.inmodal_box), inmodal, height, width)
         problems += [f"inmodal {flaw}" for flaw in flaws]
 
-    visible = int(coco_mask.area(coco_mask.merge([amodal, inmodal], intersect=True)))
+    visible = segmentation.intersection_area(amodal, inmodal)
     if segmentation.area(inmodal) - visible > OUTSIDE_TOLERANCE * segmentation.area(inmodal):
         problems.append(kinds.INMODAL_OUTSIDE)
     cluster, order = (annotation.get(key) if key else None for key in (keys.cluster, keys.order))
-    if keys.order and not all(isinstance(value, int) and fits(value) for value in (cluster, order)):
+    if keys.order and not all(
+        isinstance(value, int) and not isinstance(value, bool) and fits(value) for value in (cluster, order)
+    ):
         problems.append(kinds.ORDER_MISSING)
         cluster = order = None
     instance = Instance(
@@ -108,11 +116,7 @@ def _masks(annotation: dict, keys: Keys, height: int, width: int) -> tuple[Rle |
 def _box(stored: Any, rle: Rle, height: int, width: int) -> tuple[Box, list[str]]:
     """The stored xywh box as xyxy clipped to the image, or the mask's box and the reason why."""
     of_mask = segmentation.bounding_box(rle)
-    if not (
-        isinstance(stored, list)
-        and len(stored) == 4
-        and all(isinstance(value, int | float) and math.isfinite(value) for value in stored)
-    ):
+    if not (isinstance(stored, list) and len(stored) == 4 and all(is_finite_number(value) for value in stored)):
         return of_mask, [kinds.BOX_UNREADABLE]
     x, y, box_width, box_height = (float(value) for value in stored)
     if box_width < 1 or box_height < 1:
