@@ -10,10 +10,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
-from data.commands import from_cocoa, synthesise
+from data.commands import from_cocoa, from_kitti3d, synthesise
 
 COMMANDS = {
     "from-cocoa": from_cocoa,
+    "from-kitti3d": from_kitti3d,
     "synthesise": synthesise,
 }
 

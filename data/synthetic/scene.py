@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from data.synthetic.background import Street, draw_background, sample_light, sample_street
 from data.synthetic.camera import Camera, sample_camera
+from data.synthetic.footprints import footprint, in_front, nearest_first
 from data.synthetic.objects import CLASSES
 from data.synthetic.solids import Light, Model, Pose, Sprite, outline_box, render
 
@@ -73,7 +74,9 @@ def make_scene(seed: tuple[int, ...], width: int, height: int, classes: Sequence
     camera = sample_camera(rng, width, height)
     street, light = sample_street(rng), sample_light(rng)
     canvas = draw_background(rng, camera, street, light)
-    placed = _nearest_first(_place_objects(rng, camera, street, classes))
+    objects = _place_objects(rng, camera, street, classes)
+    order = nearest_first([item.footprint for item in objects], [item.pose.z for item in objects])
+    placed = [objects[index] for index in order]
     taken = np.zeros((height, width), bool)
     drawn: list[tuple[_Placed, Sprite]] = []
     instances = []
@@ -110,18 +113,18 @@ def _place_objects(rng: np.random.Generator, camera: Camera, street: Street, cla
         for _ in range(12):
             beside = placed[rng.integers(len(placed))] if placed and rng.random() < 0.5 else None
             pose = _sample_pose(rng, model, camera, street, beside)
-            footprint = _footprint(model, pose)
-            if footprint[:, 1].min() < 2.0:
+            ground = footprint(model.length + GAP, model.width + GAP, pose)
+            if ground[:, 1].min() < 2.0:
                 continue
             near = (other for other in placed if _could_touch(model, pose, other))
-            if any(in_front(footprint, other.footprint) is None for other in near):
+            if any(in_front(ground, other.footprint) is None for other in near):
                 continue
             box = outline_box(model, pose, camera)
             inside = np.clip(box, 0, (camera.width, camera.height) * 2)
             area = (box[2] - box[0]) * (box[3] - box[1])
             if (inside[2] - inside[0]) * (inside[3] - inside[1]) < LEAST_INSIDE * area:
                 continue
-            placed.append(_Placed(model, pose, footprint, box))
+            placed.append(_Placed(model, pose, ground, box))
             break
     return placed
 
@@ -168,50 +171,10 @@ def _sample_pose(
     return Pose(x=float(x), z=z, yaw=float(yaw))
 
 
-def _footprint(model: Model, pose: Pose) -> Float[np.ndarray, "4 2"]:
-    a, b = model.length / 2 + GAP / 2, model.width / 2 + GAP / 2
-    corners = np.array([[a, -b, 0.0], [a, b, 0.0], [-a, b, 0.0], [-a, -b, 0.0]])
-    return pose.to_world(corners)[:, [0, 2]]
-
-
 def _could_touch(model: Model, pose: Pose, other: _Placed) -> bool:
     """Whether the circles around two footprints meet: cheap, and false for most pairs."""
     reach = sum(0.5 * math.hypot(thing.length + GAP, thing.width + GAP) for thing in (model, other.model))
     return math.hypot(pose.x - other.pose.x, pose.z - other.pose.z) < reach
-
-
-def in_front(first: Float[np.ndarray, "4 2"], second: Float[np.ndarray, "4 2"]) -> bool | None:
-    """Whether the first of two rectangles on the ground is in front of the second, the camera standing at the origin.
-
-    A side of one rectangle that has the other beyond it is a wall between the two, and what stands on the camera's side
-    of a wall cannot be hidden by what stands beyond it. None where the rectangles overlap.
-    """
-    for one, other in ((first, second), (second, first)):
-        # The corners run clockwise seen from above, x to the right and z up.
-        following = one[[1, 2, 3, 0]]
-        outward = np.stack([one[:, 1] - following[:, 1], following[:, 0] - one[:, 0]], axis=1)
-        distance = (outward * one).sum(axis=1)
-        walls = (outward @ other.T >= distance[:, None]).all(axis=1)
-        if walls.any():
-            one_is_nearer = bool(distance[walls.argmax()] > 0)
-            return one_is_nearer if one is first else not one_is_nearer
-    return None
-
-
-def _nearest_first(placed: list[_Placed]) -> list[_Placed]:
-    """Orders objects so that none is hidden by a later one; a circle (rare) is broken at the nearest middle."""
-    rest = sorted(placed, key=lambda item: item.pose.z)
-    ahead = {
-        id(one): {id(other) for other in rest if other is not one and in_front(one.footprint, other.footprint) is False}
-        for one in rest
-    }
-    ordered = []
-    while rest:
-        left = {id(item) for item in rest}
-        free = next((item for item in rest if not ahead[id(item)] & left), rest[0])
-        rest.remove(free)
-        ordered.append(free)
-    return ordered
 
 
 # Light and lens

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from data.synthetic.background import sample_light
 from data.synthetic.camera import NEAR_PLANE, Camera, clip_to_near_plane, sample_camera
+from data.synthetic.footprints import in_front
 from data.synthetic.objects import CLASSES
-from data.synthetic.scene import LEAST_VISIBLE_PIXELS, LEAST_VISIBLE_SHARE, in_front, make_scene
+from data.synthetic.scene import LEAST_VISIBLE_PIXELS, LEAST_VISIBLE_SHARE, make_scene
 from data.synthetic.solids import Pose, outline_box, render
 
 seeds = st.integers(0, 2**32 - 1)

@@ -1,0 +1,1 @@
+"""KITTI's 3D boxes to pseudo labels in KINS' form."""
