@@ -37,15 +37,16 @@ class Street:
         return self.bend * z * z
 
 
-def sample_street(rng: np.random.Generator) -> Street:
+def sample_street(rng: np.random.Generator, parking: tuple[float, float] = (0.0, 2.2)) -> Street:
+    """A street whose parking strips are so wide, metres."""
     lane = rng.uniform(2.9, 3.7)
     left, right = int(rng.integers(1, 3)), int(rng.integers(0, 2))
     lanes = tuple(lane * k for k in range(-left, right + 1))
-    parking = rng.uniform(0.0, 2.2, 2)
+    strips = rng.uniform(*parking, 2)
     return Street(
         lanes=lanes,
-        left_edge=lanes[0] - lane / 2 - parking[0],
-        right_edge=lanes[-1] + lane / 2 + parking[1],
+        left_edge=lanes[0] - lane / 2 - strips[0],
+        right_edge=lanes[-1] + lane / 2 + strips[1],
         pavement=rng.uniform(2.0, 5.0),
         bend=rng.normal(0.0, 0.0012),
     )
