@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from pycocotools import mask as coco_mask
 
 POLYGON_TOO_SHORT = "polygon of fewer than three points"
@@ -54,6 +54,25 @@ def decode_columns(rle: Rle, first: int, last: int) -> Bool[np.ndarray, "H colum
     ends = np.clip(np.cumsum(run_lengths(rle["counts"])), first * height, last * height)
     runs = np.diff(ends, prepend=first * height)
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(last - first, height).T
+
+
+def difference(rle: Rle, other: Rle) -> Rle:
+    """The pixels of a mask that another one, of the same size, has not."""
+    runs = run_lengths(other["counts"]).tolist()
+    # Without, or with, a first run of no background, background and mask change places.
+    inverted = {"size": other["size"], "counts": runs[1:] if runs[0] == 0 else [0, *runs]}
+    outside = coco_mask.frPyObjects(inverted, *other["size"])
+    return _as_text(coco_mask.merge([rle, outside], intersect=True))
+
+
+def union(masks: Sequence[Rle]) -> Rle:
+    """The pixels of any of one or more masks of one size."""
+    return _as_text(coco_mask.merge(list(masks)))
+
+
+def intersection_area(*masks: Rle) -> int:
+    """The number of pixels that all of one or more masks of one size have."""
+    return int(coco_mask.area(coco_mask.merge(list(masks), intersect=True)))
 
 
 def area(rle: Rle) -> int:
@@ -132,17 +151,22 @@ def _parse_rle(segmentation: dict, height: int, width: int) -> Parsed:
     )
 
 
-def _parse_polygons(segmentation: Any, height: int, width: int) -> Parsed:
+def polygons(segmentation: Any) -> tuple[list[Float[np.ndarray, "points 2"]], tuple[str, ...]]:
+    """The polygons of a mask that can be drawn, as points (x, y), and the flaws of those that cannot.
+
+    Args:
+      segmentation: a list of polygons, or one polygon; a polygon is a flat list or a list of pairs.
+    """
     flaws: dict[str, None] = {}
+    drawable = []
     if not isinstance(segmentation, list):
-        return Parsed(None, (POLYGON_UNREADABLE,))
+        return [], (POLYGON_UNREADABLE,)
     if segmentation and not isinstance(segmentation[0], list):
         segmentation = [segmentation]
-    drawable = []
     for polygon in segmentation:
         try:
             points = np.array(polygon, dtype=np.float64)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             flaws[POLYGON_UNREADABLE] = None
             continue
         if points.ndim == 2 and points.shape[1] == 2:
@@ -154,18 +178,21 @@ def _parse_polygons(segmentation: Any, height: int, width: int) -> Parsed:
         elif points.size < 6:
             flaws[POLYGON_TOO_SHORT] = None
         else:
-            x, y = points[0::2], points[1::2]
-            if (
-                min(x.min(), y.min()) < -_BORDER_TOLERANCE
-                or x.max() > width + _BORDER_TOLERANCE
-                or y.max() > height + _BORDER_TOLERANCE
-            ):
-                flaws[BEYOND_IMAGE] = None
-            drawable.append(points.tolist())
+            drawable.append(points.reshape(-1, 2))
+    return drawable, tuple(flaws)
+
+
+def _parse_polygons(segmentation: Any, height: int, width: int) -> Parsed:
+    drawable, flaws = polygons(segmentation)
     if not drawable:
-        return Parsed(None, tuple(flaws))
-    united = coco_mask.merge(coco_mask.frPyObjects(drawable, height, width))
-    return Parsed(_as_text(united), tuple(flaws))
+        return Parsed(None, flaws)
+    if any(
+        points.min() < -_BORDER_TOLERANCE or (points.max(axis=0) > np.array([width, height]) + _BORDER_TOLERANCE).any()
+        for points in drawable
+    ):
+        flaws = (*flaws, BEYOND_IMAGE)
+    united = coco_mask.merge(coco_mask.frPyObjects([points.ravel().tolist() for points in drawable], height, width))
+    return Parsed(_as_text(united), flaws)
 
 
 def _as_text(rle: dict) -> Rle:

@@ -10,11 +10,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
-from data.commands import from_cocoa, from_kitti3d, synthesise
+from data.commands import from_cocoa, from_kitti3d, inmodal, orders, statistics, synthesise
 
 COMMANDS = {
     "from-cocoa": from_cocoa,
     "from-kitti3d": from_kitti3d,
+    "inmodal": inmodal,
+    "orders": orders,
+    "statistics": statistics,
     "synthesise": synthesise,
 }
 

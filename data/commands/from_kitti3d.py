@@ -12,30 +12,23 @@ from pathlib import Path
 import numpy as np
 
 from amodal_jax.cores import usable_cores
-from amodal_jax.errors import ConfigError
+from data.commands import conversion
 from data.kitti3d.convert import Summary, convert
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
     parser.add_argument("kitti", type=Path, metavar="KITTI", help="the folder of KITTI's object detection benchmark")
-    parser.add_argument("--out", type=Path, required=True, help="the folder to write")
-    parser.add_argument(
-        "--test-fraction", type=float, default=0.2, help="share of the images for the test split (%(default)s)"
-    )
-    parser.add_argument("--link", action="store_true", help="link the images instead of copying them")
+    conversion.add_arguments(parser)
     parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (here %(default)s)")
-    parser.add_argument("--force", action="store_true", help="replace what an earlier conversion wrote")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Converts a folder and prints how well the pseudo labels agree with KITTI's own 2D boxes."""
-    if not 0 < arguments.test_fraction < 1:
-        raise ConfigError(f"--test-fraction is {arguments.test_fraction}; it has to lie between 0 and 1")
     summary = convert(
         arguments.kitti,
         arguments.out,
-        test_fraction=arguments.test_fraction,
+        test_fraction=conversion.test_fraction(arguments),
         link_images=arguments.link,
         force=arguments.force,
         workers=arguments.workers,

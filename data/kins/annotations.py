@@ -12,6 +12,8 @@ from data.kins.categories import RIDER_ID, RIDER_NAME
 from data.kins.layout import ANNOTATION_FILES, INSTRUCTIONS, SPLITS
 from data.kins.problems import REPEATED_ID, UNKNOWN_CATEGORY, UNKNOWN_IMAGE, Problem
 
+_LARGEST_SIDE = 65535  # pixels, what JPEG can hold
+
 
 @dataclass(frozen=True)
 class Keys:
@@ -23,11 +25,13 @@ class Keys:
     inmodal_mask: str
     cluster: str | None
     order: str | None
+    amodal_area: str
+    inmodal_area: str | None
 
 
 KEYS = {
-    "2019": Keys("bbox", "segmentation", "inmodal_bbox", "inmodal_seg", None, None),
-    "2020": Keys("a_bbox", "a_segm", "i_bbox", "i_segm", "oco_id", "ico_id"),
+    "2019": Keys("bbox", "segmentation", "inmodal_bbox", "inmodal_seg", None, None, "area", None),
+    "2020": Keys("a_bbox", "a_segm", "i_bbox", "i_segm", "oco_id", "ico_id", "a_area", "i_area"),
 }
 
 
@@ -112,6 +116,8 @@ def read_annotation_file(path: Path) -> AnnotationFile:
         )
         if not isinstance(image.get("file_name"), str):
             raise DataError(f"{path}: image {identifier} has no text under 'file_name'")
+        if not is_size(height, width):
+            raise DataError(f"{path}: image {identifier} is {width} x {height} pixels, a size that no image has")
         if identifier in sizes:
             raise DataError(f"{path}: two images have the id {identifier}")
         sizes[identifier] = (Path(image["file_name"]).name, height, width)
@@ -204,6 +210,11 @@ def _integer(entry: dict, key: str, where: str) -> int:
 def fits(value: int) -> bool:
     """Whether a signed integer of 64 bits, which records have, can hold a value."""
     return -(2**63) <= value < 2**63
+
+
+def is_size(height: int, width: int) -> bool:
+    """Whether an image can have a size: pycocotools counts pixels in 32 bits."""
+    return 1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE and height * width < 2**31
 
 
 def _release(annotations: list[dict], path: Path) -> str:

@@ -7,8 +7,6 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from pycocotools import mask as coco_mask
-
 from amodal_jax import segmentation
 from amodal_jax.segmentation import Rle
 from data.kins import problems as kinds
@@ -62,7 +60,7 @@ def read_instance(annotation: dict, keys: Keys, height: int, width: int) -> tupl
         inmodal_box, flaws = _box(annotation.get(keys.inmodal_box), inmodal, height, width)
         problems += [f"inmodal {flaw}" for flaw in flaws]
 
-    visible = int(coco_mask.area(coco_mask.merge([amodal, inmodal], intersect=True)))
+    visible = segmentation.intersection_area(amodal, inmodal)
     if segmentation.area(inmodal) - visible > OUTSIDE_TOLERANCE * segmentation.area(inmodal):
         problems.append(kinds.INMODAL_OUTSIDE)
     cluster, order = (annotation.get(key) if key else None for key in (keys.cluster, keys.order))

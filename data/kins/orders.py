@@ -1,11 +1,40 @@
-"""Clusters and relative occlusion orders as KINS defines them (paper section 3.1, Occlusion Ordering)."""
+"""Clusters and relative occlusion orders as KINS defines them (paper section 3.1, Occlusion Ordering).
+
+N is the number of instances of one image.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool
 from pycocotools import mask as coco_mask
 
+from amodal_jax import segmentation
 from amodal_jax.segmentation import Rle
+
+EQUAL_ORDERS = "equal orders in a cluster that overlap"
+OTHER_CLUSTERS = "overlap of two clusters"
+ZERO_OVERLAPS = "order 0 that overlaps another"
+ORDER_ALONE = "order above 0 that overlaps nothing"
+
+
+@dataclass(frozen=True)
+class OrderFinding:
+    """Something about the orders of one image that a person should look at."""
+
+    kind: str
+    members: tuple[int, ...]  # positions among the image's instances
+    pixels: int  # of the overlap that it is about; 0 where it is about none
+
+
+def overlapping(masks: Sequence[Rle]) -> Bool[np.ndarray, "N N"]:
+    """Which masks have a pixel in common, the diagonal left out."""
+    if not masks:
+        return np.zeros((0, 0), bool)
+    overlaps = np.asarray(coco_mask.iou(list(masks), list(masks), [0] * len(masks))) > 0
+    np.fill_diagonal(overlaps, False)
+    return overlaps
 
 
 def clusters_and_orders(amodal_masks: Sequence[Rle], depth: Sequence[float]) -> tuple[list[int], list[int]]:
@@ -26,11 +55,7 @@ def clusters_and_orders(amodal_masks: Sequence[Rle], depth: Sequence[float]) -> 
     count = len(amodal_masks)
     if len(depth) != count:
         raise ValueError(f"{count} masks, but {len(depth)} depths")
-    if not count:
-        return [], []
-    masks = list(amodal_masks)
-    overlaps = np.asarray(coco_mask.iou(masks, masks, [0] * count)) > 0
-    np.fill_diagonal(overlaps, False)
+    overlaps = overlapping(amodal_masks)
 
     orders = [0] * count
     for position, instance in enumerate(nearest_first := sorted(range(count), key=lambda index: depth[index])):
@@ -52,3 +77,31 @@ def clusters_and_orders(amodal_masks: Sequence[Rle], depth: Sequence[float]) -> 
                 waiting.extend(int(other) for other in np.flatnonzero(overlaps[instance]) if not clusters[other])
         next_cluster += 1
     return clusters, orders
+
+
+def order_violations(amodal_masks: Sequence[Rle], clusters: Sequence[int], orders: Sequence[int]) -> list[OrderFinding]:
+    """Where orders break KINS' rules: of two that overlap, one has to be nearer, in the cluster of both.
+
+    Args:
+        amodal_masks: the instances of one image, N run-length codes of one size.
+        clusters: N cluster ids.
+        orders: N orders.
+
+    Returns:
+        Overlaps within a cluster at equal orders, overlaps across clusters, an order of 0 although there is an overlap,
+        and an order above 0 where there is none; by the positions of the instances.
+    """
+    overlaps = overlapping(amodal_masks)
+    found = []
+    for i, j in np.argwhere(np.triu(overlaps)).tolist():
+        kind = None
+        if clusters[i] != clusters[j]:
+            kind = OTHER_CLUSTERS
+        elif orders[i] == orders[j]:
+            kind = EQUAL_ORDERS
+        elif 0 in (orders[i], orders[j]):
+            kind = ZERO_OVERLAPS
+        if kind:
+            found.append(OrderFinding(kind, (i, j), segmentation.intersection_area(amodal_masks[i], amodal_masks[j])))
+    found += [OrderFinding(ORDER_ALONE, (i,), 0) for i, row in enumerate(overlaps) if orders[i] > 0 and not row.any()]
+    return found

@@ -1,6 +1,8 @@
 """KITTI's 3D boxes to pseudo labels as KINS json and KITTI's folders, which the KINS builder reads."""
 
+import itertools
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,17 +10,16 @@ import numpy as np
 from tqdm import tqdm
 
 from amodal_jax import segmentation
-from amodal_jax.atomic_file import make_folder, replacing
 from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
 from amodal_jax.segmentation import Rle
 from data.image_files import checked_size
-from data.kins.folders import place_image, split_by_hash
-from data.kins.layout import ANNOTATION_FILES, IMAGE_FOLDERS
 from data.kins.orders import clusters_and_orders
-from data.kins.writer import KinsAnnotation, write_annotations
+from data.kins.scenes import Scene, split_scenes, write_scenes
+from data.kins.writer import KinsAnnotation
 from data.kitti3d.labels import CLASS_NAMES, Object3d, read_labels, read_projection
 from data.kitti3d.projection import depth, ground_rectangle, project_template
+from data.outputs import refuse_existing
 from data.synthetic.footprints import nearest_first
 from data.worker_processes import ordered_map
 
@@ -115,7 +116,7 @@ def convert(
     source: Path,
     out: Path,
     *,
-    test_fraction: float,
+    test_fraction: float | None,
     link_images: bool = False,
     force: bool = False,
     workers: int = 1,
@@ -126,16 +127,16 @@ def convert(
     Args:
         source: KITTI's folder, which holds `training/label_2`, or `label_2` itself.
         out: the folder to write, as `scripts/build_dataset.py kins --manual-dir` reads it.
-        test_fraction: the share of frames that go to the test split, chosen by a hash of their numbers.
+        test_fraction: the share of frames for the test split, as `split_scenes` takes it.
         link_images: make symbolic links instead of copies.
-        force: replace what an earlier conversion wrote there.
+        force: write into a folder that is there already.
         workers: processes that draw.
         progress: show a bar with rate and time left.
 
     Raises:
-        DataError: a file that is missing or damaged, a split that would be empty, or `out` holds something else.
+        DataError: a file that is missing or damaged, a split that would be empty, or a folder that is there already.
     """
-    _refuse_existing(out, force)
+    refuse_existing(out, force=force)
     paths = sorted(_label_folder(source).glob("*.txt"))
     if not paths:
         raise DataError(f"{_label_folder(source)} holds no label files (000000.txt ...)")
@@ -150,27 +151,16 @@ def convert(
                 mininterval=1.0,
             )
         )
-    splits = split_by_hash(frames, [frame.image_id for frame in frames], test_fraction)
-    for split, members in splits.items():
-        if not any(frame.instances for frame in members):
-            raise DataError(
-                f"{source}: the {split} split would have {len(members)} images and no instance; choose another test "
-                "fraction"
-            )
-    make_folder(out.parent)
-    with replacing(out) as folder:
-        for split, members in splits.items():
-            (folder / IMAGE_FOLDERS[split]).mkdir(parents=True)
-            for frame in members:
-                place_image(frame.image_path, folder / IMAGE_FOLDERS[split] / frame.image_path.name, link_images)
-            _write_split(folder / ANNOTATION_FILES["2020"][split], members)
+    ids = itertools.count(1)
+    splits = split_scenes([_scene(frame, ids) for frame in frames], test_fraction)
+    write_scenes(splits, out, KINS_CLASS_NAMES, source=source, link_images=link_images, force=force, info=INFO)
     box_ious: dict[tuple[str, int], list[float]] = defaultdict(list)
     for frame in frames:
         for instance in frame.instances:
             box_ious[instance.type, instance.occlusion].append(instance.box_iou)
     return Summary(
-        images={split: len(members) for split, members in splits.items()},
-        instances={split: sum(len(frame.instances) for frame in members) for split, members in splits.items()},
+        images={split: len(scenes) for split, scenes in splits.items()},
+        instances={split: sum(len(scene.annotations) for scene in scenes) for split, scenes in splits.items()},
         outside=sum(frame.outside for frame in frames),
         box_ious=dict(box_ious),
     )
@@ -186,33 +176,17 @@ def _label_folder(source: Path) -> Path:
     )
 
 
-def _refuse_existing(out: Path, force: bool) -> None:
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not force:
-        raise DataError(f"{out} is there already: name another place, or give --force to replace it")
-    if not all((out / name).is_file() for name in ANNOTATION_FILES["2020"].values()):
-        raise DataError(f"{out} holds something else than annotations; name another place")
-
-
-def _write_split(path: Path, frames: list[Frame]) -> None:
-    images = [
-        {"id": frame.image_id, "file_name": frame.image_path.name, "width": frame.width, "height": frame.height}
-        for frame in frames
-    ]
-    annotations: list[KinsAnnotation] = []
-    for frame in frames:
-        for one in frame.instances:
-            identifier = len(annotations) + 1
-            annotations.append(
-                KinsAnnotation(
-                    identifier,
-                    frame.image_id,
-                    one.class_name,
-                    one.amodal,
-                    one.inmodal,
-                    one.cluster_id,
-                    one.occlusion_order,
-                )
-            )
-    write_annotations(path, images, annotations, KINS_CLASS_NAMES, info=INFO)
+def _scene(frame: Frame, ids: Iterator[int]) -> Scene:
+    annotations = tuple(
+        KinsAnnotation(
+            next(ids),
+            frame.image_id,
+            one.class_name,
+            one.amodal,
+            one.inmodal,
+            one.cluster_id,
+            one.occlusion_order,
+        )
+        for one in frame.instances
+    )
+    return Scene(frame.image_id, frame.image_path, frame.height, frame.width, annotations)

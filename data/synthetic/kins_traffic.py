@@ -1,8 +1,8 @@
 """Streets as full as KINS': parked and moving rows, queues, crowds and lone objects, from the bumper to the distance.
 
 Places are proposed by what a street looks like, far more than are needed. Then, from near to far, each is kept or left
-empty by how much of it would be hidden, so that the occlusion of what is kept is distributed as in KINS. A nearer object
-can only be hidden by what has been kept already, which is why one pass is enough.
+empty by how much of it would be hidden, so that the occlusion of what is kept is distributed as in KINS. An object can
+only be hidden by nearer ones, which have been decided on before it: one pass is enough.
 """
 
 from __future__ import annotations
@@ -131,9 +131,7 @@ def _heading(rng: np.random.Generator, street: Street, z: float, oncoming: bool)
     return 2 * street.bend * z + (np.pi if oncoming else 0.0) + float(rng.normal(0.0, 0.04))
 
 
-def _parked_row(
-    rng: np.random.Generator, street: Street, side: int, edge: float, occupied: float
-) -> list[_Proposal]:
+def _parked_row(rng: np.random.Generator, street: Street, side: int, edge: float, occupied: float) -> list[_Proposal]:
     """Bumper to bumper along the kerb."""
     row = []
     z = rng.uniform(4.0, 28.0)

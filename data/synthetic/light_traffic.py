@@ -43,9 +43,7 @@ def place_objects(rng: np.random.Generator, camera: Camera, street: Street, clas
     return [placed[index] for index in order]
 
 
-def _sample_pose(
-    rng: np.random.Generator, model: Model, camera: Camera, street: Street, beside: Placed | None
-) -> Pose:
+def _sample_pose(rng: np.random.Generator, model: Model, camera: Camera, street: Street, beside: Placed | None) -> Pose:
     """A place in a lane, at the roadside or on a pavement; with `beside`, one where the two are likely to overlap."""
     name = model.class_name
     nearest, farthest = NEAREST[name], FARTHEST[name]

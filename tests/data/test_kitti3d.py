@@ -182,14 +182,6 @@ def test_converted_frames_are_a_data_set(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kitti", "out"]
 
 
-def test_only_annotations_are_replaced(tmp_path):
-    kitti = _write_kitti(tmp_path / "kitti", [[CAR]] * 2)
-    (tmp_path / "thesis.txt").write_text("five years of work")
-    with pytest.raises(DataError, match="something else"):
-        convert(kitti, tmp_path, test_fraction=0.5, force=True, progress=False)
-    assert (tmp_path / "thesis.txt").exists()
-
-
 @pytest.mark.parametrize(
     ("line", "message"),
     [
