@@ -13,20 +13,20 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool
 
-from data.synthetic.background import Street, sample_street
-from data.synthetic.camera import Camera
+from data.synthetic import background
+from data.synthetic.background import Street
+from data.synthetic.camera import KITTI_WIDTH, Camera
 from data.synthetic.footprints import nearest_first
 from data.synthetic.objects import CLASSES
-from data.synthetic.placed import Placed, place
+from data.synthetic.placed import LEAST_VISIBLE_PIXELS, Placed, place
 from data.synthetic.solids import Pose, Silhouette, outline
 
 FARTHEST = 85.0
 """Depth in metres of the last object."""
 LEAST_INSIDE = 0.12
 LEAST_VISIBLE_SHARE = 0.03
-LEAST_VISIBLE_PIXELS = 25
 LEAST_PIXELS = 60
-"""Of an amodal mask; pixels of an image as wide as KITTI's, as is the one before."""
+"""Of an amodal mask, on an image as wide as KITTI's."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ class _Proposal:
     pose: Pose
 
 
-def sample_kins_street(rng: np.random.Generator) -> Street:
+def sample_street(rng: np.random.Generator) -> Street:
     """A street with room to park on both sides."""
-    return sample_street(rng, parking=(2.1, 2.6))
+    return background.sample_street(rng, parking=(2.1, 2.6))
 
 
 def place_objects(rng: np.random.Generator, camera: Camera, street: Street, classes: Sequence[str]) -> list[Placed]:
@@ -214,7 +214,7 @@ def _crossing(rng: np.random.Generator, street: Street) -> list[_Proposal]:
 def _keep(rng: np.random.Generator, candidates: list[Placed], camera: Camera) -> list[Placed]:
     clusters = _Clusters(camera)
     kept = []
-    scale = (camera.width / 1242) ** 2
+    scale = (camera.width / KITTI_WIDTH) ** 2
     thresholds, chances = zip(*KEPT, strict=True)
     for item in candidates:
         drawn = outline(item.model, item.pose, camera)
@@ -223,7 +223,7 @@ def _keep(rng: np.random.Generator, candidates: list[Placed], camera: Camera) ->
             continue
         pixels = int(drawn.mask.sum())
         visible = int((drawn.mask & ~clusters.taken[drawn.window()]).sum())
-        if pixels < LEAST_PIXELS * scale or visible < max(LEAST_VISIBLE_PIXELS * scale, LEAST_VISIBLE_SHARE * pixels):
+        if pixels < LEAST_PIXELS * scale or visible < max(LEAST_VISIBLE_PIXELS, LEAST_VISIBLE_SHARE * pixels):
             continue
         hidden = 1 - visible / pixels
         if lot >= chances[int(np.searchsorted(thresholds, hidden, side="right")) - 1]:

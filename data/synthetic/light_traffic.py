@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data.synthetic.background import Street
+from data.synthetic.background import Street, sample_street
 from data.synthetic.camera import Camera
 from data.synthetic.footprints import nearest_first
 from data.synthetic.objects import CLASSES
@@ -22,6 +22,9 @@ FEWEST, MOST = 3, 9
 LEAST_VISIBLE_SHARE = 0.2
 LEAST_INSIDE = 0.3
 """Share of an object's box that has to lie inside the image."""
+
+
+__all__ = ["LEAST_VISIBLE_SHARE", "place_objects", "sample_street"]
 
 
 def place_objects(rng: np.random.Generator, camera: Camera, street: Street, classes: Sequence[str]) -> list[Placed]:

@@ -15,6 +15,8 @@ from data.synthetic.solids import Model, Pose, outline_box
 
 GAP = 0.15
 """Metres kept free between two objects' footprints."""
+LEAST_VISIBLE_PIXELS = 12
+"""An object of which less is seen is left out of its scene."""
 NEAREST_CORNER = 2.0
 """Least depth of a footprint's corners, metres."""
 

@@ -15,13 +15,15 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from amodal_jax.config import KINS_CLASS_NAMES
-from data.synthetic import light_traffic
-from data.synthetic.background import draw_background, sample_light, sample_street
+from data.synthetic import kins_traffic, light_traffic
+from data.synthetic.background import draw_background, sample_light
 from data.synthetic.camera import Camera, sample_camera
-from data.synthetic.placed import Placed
+from data.synthetic.photographs import Photographs, photographed_background
+from data.synthetic.placed import LEAST_VISIBLE_PIXELS, Placed
 from data.synthetic.solids import Light, Sprite, render
 
-LEAST_VISIBLE_PIXELS = 12
+TRAFFIC = {"kins": kins_traffic, "light": light_traffic}
+"""What is placed, and how it is distributed."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +47,36 @@ class Scene:
     """nearest first: an instance hides those after it where their amodal masks overlap"""
 
 
-def make_scene(seed: tuple[int, ...], width: int, height: int, classes: Sequence[str] = KINS_CLASS_NAMES) -> Scene:
+def make_scene(
+    seed: tuple[int, ...],
+    width: int,
+    height: int,
+    classes: Sequence[str] = KINS_CLASS_NAMES,
+    traffic: str = "kins",
+    photographs: Photographs | None = None,
+) -> Scene:
     """The scene that belongs to this seed: the same image and masks each time, whatever was drawn before.
 
-    Only objects of `classes` are placed, in their shares among each other.
+    Args:
+        seed: of everything.
+        width: of the image, pixels.
+        height: of the image, pixels.
+        classes: those of which objects are placed, in their shares among each other.
+        traffic: a key of `TRAFFIC`.
+        photographs: what the objects are drawn on; None draws a street for them.
+
+    Raises:
+        ImageError: a photograph has gone or is damaged.
     """
+    kind = TRAFFIC[traffic]
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     camera = sample_camera(rng, width, height)
-    street, light = sample_street(rng), sample_light(rng)
-    canvas = draw_background(rng, camera, street, light)
-    placed = light_traffic.place_objects(rng, camera, street, classes)
+    street, light = kind.sample_street(rng), sample_light(rng)
+    if photographs is None:
+        canvas = draw_background(rng, camera, street, light)
+    else:
+        canvas = photographed_background(rng, camera, photographs)
+    placed = kind.place_objects(rng, camera, street, classes)
     taken = np.zeros((height, width), bool)
     drawn: list[tuple[Placed, Sprite]] = []
     instances = []
@@ -64,7 +86,7 @@ def make_scene(seed: tuple[int, ...], width: int, height: int, classes: Sequence
             continue
         window = sprite.window()
         visible = sprite.mask & ~taken[window]
-        if visible.sum() < max(LEAST_VISIBLE_PIXELS, light_traffic.LEAST_VISIBLE_SHARE * sprite.mask.sum()):
+        if visible.sum() < max(LEAST_VISIBLE_PIXELS, kind.LEAST_VISIBLE_SHARE * sprite.mask.sum()):
             continue
         amodal_mask, visible_mask = np.zeros((2, height, width), bool)
         amodal_mask[window], visible_mask[window] = sprite.mask, visible

@@ -9,16 +9,18 @@ from data.synthetic.background import sample_light
 from data.synthetic.camera import NEAR_PLANE, Camera, clip_to_near_plane, sample_camera
 from data.synthetic.footprints import in_front
 from data.synthetic.objects import CLASSES
-from data.synthetic.scene import LEAST_VISIBLE_PIXELS, LEAST_VISIBLE_SHARE, make_scene
+from data.synthetic.placed import LEAST_VISIBLE_PIXELS
+from data.synthetic.scene import TRAFFIC, make_scene
 from data.synthetic.solids import Pose, outline_box, render
 
 seeds = st.integers(0, 2**32 - 1)
 
 
+@pytest.mark.parametrize("traffic", TRAFFIC)
 @given(seed=seeds, width=st.integers(64, 260), height=st.integers(24, 100))
-@settings(max_examples=30)
-def test_masks_partition_what_the_objects_cover(seed, width, height):
-    scene = make_scene((seed,), width, height)
+@settings(max_examples=20)
+def test_masks_partition_what_the_objects_cover(traffic, seed, width, height):
+    scene = make_scene((seed,), width, height, traffic=traffic)
     assert scene.image.shape == (height, width, 3)
     assert scene.image.dtype == np.uint8
     nearer = np.zeros((height, width), bool)
@@ -29,7 +31,7 @@ def test_masks_partition_what_the_objects_cover(seed, width, height):
         nearer |= instance.amodal_mask
         visible = instance.visible_mask.sum()
         assert visible >= LEAST_VISIBLE_PIXELS
-        assert visible >= LEAST_VISIBLE_SHARE * instance.amodal_mask.sum()
+        assert visible >= TRAFFIC[traffic].LEAST_VISIBLE_SHARE * instance.amodal_mask.sum()
     visible = np.sum([instance.visible_mask for instance in scene.instances], axis=0)
     np.testing.assert_array_equal(visible, nearer)
 
@@ -41,8 +43,10 @@ def test_a_seed_gives_one_scene_and_another_seed_another():
     assert (first.image != other.image).any()
 
 
-def test_scenes_hold_all_classes_and_plenty_of_occlusion():
-    instances = [instance for index in range(50) for instance in make_scene((1, index), 207, 64).instances]
+def test_light_traffic_holds_all_classes_and_plenty_of_occlusion():
+    instances = [
+        instance for index in range(50) for instance in make_scene((1, index), 207, 64, traffic="light").instances
+    ]
     names = [instance.class_name for instance in instances]
     shares = {name: names.count(name) / len(names) for name in CLASSES}
     assert set(names) == set(CLASSES)
