@@ -209,6 +209,8 @@ def _write_split(
             images.append({"id": image_id, "file_name": _file_name(split, image_id).as_posix(), **size})
             for instance in drawn:
                 annotations.append(KinsAnnotation(len(annotations) + 1, image_id, *instance))
+    if not annotations:
+        raise DataError(f"synthetic scenes: the {split} split, of {count} images, has no instance; ask for more images")
     path = unfinished / "scenes" / layout.ANNOTATION_FILES["2020"][split]
     write_annotations(path, images, annotations, request.classes)
 

@@ -7,6 +7,7 @@ only be hidden by nearer ones, which have been decided on before it: one pass is
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,10 +18,15 @@ from data.synthetic import background
 from data.synthetic.background import Street
 from data.synthetic.camera import KITTI_WIDTH, Camera
 from data.synthetic.footprints import nearest_first
-from data.synthetic.objects import CLASSES
+from data.synthetic.objects import STREET_CLASSES
 from data.synthetic.placed import LEAST_VISIBLE_PIXELS, Placed, place
-from data.synthetic.solids import Pose, Silhouette, outline
+from data.synthetic.solids import Light, Pose, Silhouette, outline
 
+DETAILED = True
+YARDS = 0.4
+"""Share of the sides of a street that have room for parked vehicles before the buildings."""
+LEAST_YARD = 6.0
+"""Metres from the pavement to the buildings that such a yard takes."""
 FARTHEST = 85.0
 """Depth in metres of the last object."""
 LEAST_INSIDE = 0.12
@@ -48,21 +54,21 @@ class District:
     cyclists: float
     """mean number"""
     lots: float
-    """probability that vehicles are parked on the land beside the street, for each side"""
+    """probability that vehicles are parked in a yard beside the street, where it has one"""
     crossing: float
     """probability of a street that crosses with traffic"""
 
 
 DISTRICTS = (
-    District(0.40, 0.90, 0.85, 1.2, 0.8, 0.2, 0.6, 0.5, 0.25),  # residential
-    District(0.25, 0.55, 0.80, 3.5, 1.2, 0.5, 0.9, 0.5, 0.50),  # through road
-    District(0.20, 0.20, 0.50, 4.0, 0.1, 0.0, 0.3, 0.5, 0.20),  # country road
-    District(0.15, 0.30, 0.60, 1.0, 5.0, 2.6, 1.6, 0.2, 0.30),  # shopping street
+    District(0.40, 0.90, 0.85, 1.2, 0.8, 0.2, 0.5, 0.9, 0.25),  # residential
+    District(0.25, 0.55, 0.80, 3.5, 1.1, 0.4, 0.6, 0.9, 0.50),  # through road
+    District(0.20, 0.20, 0.50, 4.0, 0.1, 0.0, 0.3, 0.9, 0.20),  # country road
+    District(0.15, 0.30, 0.60, 1.0, 4.0, 2.2, 1.3, 0.4, 0.30),  # shopping street
 )
-PARKED = {"car": 0.80, "van": 0.055, "truck": 0.006, "misc": 0.13}
-MOVING = {"car": 0.80, "van": 0.055, "truck": 0.01, "tram": 0.026, "misc": 0.09}
+PARKED = {"car": 0.80, "van": 0.055, "truck": 0.006, "misc": 0.145}
+MOVING = {"car": 0.80, "van": 0.055, "truck": 0.014, "tram": 0.026, "misc": 0.105}
 """Share of each class among proposals."""
-KEPT = ((0.0, 0.75), (1e-9, 0.95), (0.3, 0.75), (0.6, 0.6), (0.8, 0.6))
+KEPT = ((0.0, 0.95), (1e-9, 0.85), (0.3, 0.75), (0.6, 0.65), (0.8, 0.65))
 """Probability that a place is kept whose object is hidden by at least this share."""
 MOST_HIDDEN_IN_CLUSTER = 6
 """Occluded objects in a cluster above which hardly any is added."""
@@ -74,9 +80,16 @@ class _Proposal:
     pose: Pose
 
 
+def sample_light(rng: np.random.Generator) -> Light:
+    """Daylight."""
+    return background.sample_daylight(rng)
+
+
 def sample_street(rng: np.random.Generator) -> Street:
-    """A street with room to park on both sides."""
-    return background.sample_street(rng, parking=(2.1, 2.6))
+    """A street with room to park on both sides, and on some sides a yard before the buildings."""
+    street = background.sample_street(rng, parking=(2.1, 2.6))
+    left, right = np.where(rng.random(2) < YARDS, rng.uniform(7.0, 16.0, 2), rng.uniform(0.3, 3.0, 2)).tolist()
+    return dataclasses.replace(street, frontage=(left, right))
 
 
 def place_objects(rng: np.random.Generator, camera: Camera, street: Street, classes: Sequence[str]) -> list[Placed]:
@@ -85,7 +98,7 @@ def place_objects(rng: np.random.Generator, camera: Camera, street: Street, clas
     proposals = [one for one in _propose(rng, district, street) if one.class_name in classes]
     candidates: list[Placed] = []
     for one in sorted(proposals, key=lambda one: one.pose.z):
-        found = place(CLASSES[one.class_name](rng), one.pose, camera, candidates, LEAST_INSIDE)
+        found = place(STREET_CLASSES[one.class_name](rng), one.pose, camera, candidates, LEAST_INSIDE)
         if found is not None:
             candidates.append(found)
     order = nearest_first([item.footprint for item in candidates], [item.pose.z for item in candidates])
@@ -100,8 +113,9 @@ def _propose(rng: np.random.Generator, district: District, street: Street) -> li
     for side, edge in ((-1, street.left_edge), (1, street.right_edge)):
         if rng.random() < district.parked:
             proposals += _parked_row(rng, street, side, edge, district.occupied)
-        if rng.random() < district.lots:
-            proposals += _parking_lot(rng, street, side, edge + side * (street.pavement + 1.0))
+        yard = street.frontage[side > 0] if street.frontage else 0.0
+        if yard >= LEAST_YARD and rng.random() < district.lots:
+            proposals += _parking_lot(rng, street, side, edge + side * (street.pavement + rng.uniform(2.6, yard - 2.6)))
         for _ in range(rng.poisson(0.5 * district.on_foot)):
             z = _depth(rng, 5.0, 60.0)
             x = edge + side * rng.uniform(0.2, street.pavement)
@@ -134,7 +148,7 @@ def _heading(rng: np.random.Generator, street: Street, z: float, oncoming: bool)
 def _parked_row(rng: np.random.Generator, street: Street, side: int, edge: float, occupied: float) -> list[_Proposal]:
     """Bumper to bumper along the kerb."""
     row = []
-    z = rng.uniform(4.0, 28.0)
+    z = rng.uniform(3.0, 26.0)
     end = z + rng.uniform(15.0, 60.0)
     while z < min(end, FARTHEST):
         name = _pick(rng, PARKED)
@@ -150,16 +164,15 @@ def _parked_row(rng: np.random.Generator, street: Street, side: int, edge: float
     return row
 
 
-def _parking_lot(rng: np.random.Generator, street: Street, side: int, border: float) -> list[_Proposal]:
-    """Side by side, noses to the street, beyond the pavement."""
+def _parking_lot(rng: np.random.Generator, street: Street, side: int, middle: float) -> list[_Proposal]:
+    """Side by side, noses or tails to the street, beyond the pavement."""
     lot = []
-    z = _depth(rng, 18.0, 55.0)
-    inset = rng.uniform(2.5, 9.0)
+    z = _depth(rng, 17.0, 52.0)
     yaw = rng.choice([-1, 1]) * np.pi / 2 + rng.normal(0.0, 0.1)
     for _ in range(rng.integers(3, 10)):
         z += 2.1 + rng.uniform(0.4, 0.9)
         if rng.random() < 0.75 and z < FARTHEST:
-            x = border + side * (inset + rng.normal(0.0, 0.2)) + street.shift(z)
+            x = middle + side * rng.normal(0.0, 0.2) + street.shift(z)
             lot.append(_Proposal(_pick(rng, PARKED), Pose(x, z, yaw + rng.normal(0.0, 0.03))))
     return lot
 
@@ -183,7 +196,7 @@ def _lane(rng: np.random.Generator, street: Street, lane: float, flow: float) ->
     queue = rng.random() < 0.25
     spacing = rng.uniform(1.5, 4.0) if queue else 100.0 / flow
     vehicles = []
-    z = rng.uniform(9.0, 30.0) if queue else 7.0 + rng.exponential(spacing)
+    z = rng.uniform(9.0, 30.0) if queue else 5.0 + 0.8 * rng.exponential(spacing)
     end = z + rng.uniform(15.0, 50.0) if queue else FARTHEST
     while z < min(end, FARTHEST):
         name = _pick(rng, MOVING)
@@ -197,11 +210,14 @@ def _lane(rng: np.random.Generator, street: Street, lane: float, flow: float) ->
 
 def _crossing(rng: np.random.Generator, street: Street) -> list[_Proposal]:
     """Traffic that crosses the street, on either of two lanes."""
-    z = _depth(rng, 20.0, 65.0)
+    z = _depth(rng, 20.0, 62.0)
     vehicles = []
     for lane, heading in ((z, np.pi / 2), (z + 3.4, -np.pi / 2)):
-        x = rng.uniform(-25.0, -5.0)
-        while x < 25.0:
+        # Between the buildings on both sides, which would hide the rest.
+        left, right = street.frontage or (0.0, 0.0)
+        end = street.right_edge + street.pavement + right
+        x = street.left_edge - street.pavement - left + rng.uniform(0.0, 8.0)
+        while x < end:
             name = _pick(rng, MOVING)
             vehicles.append(_Proposal(name, Pose(x + street.shift(z), lane, heading + rng.normal(0.0, 0.05))))
             x += {"truck": 8.0, "van": 5.5, "tram": 16.0}.get(name, 4.5) + 1.0 + rng.exponential(9.0)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data.synthetic.background import Street, sample_street
+from data.synthetic.background import Street, sample_light, sample_street
 from data.synthetic.camera import Camera
 from data.synthetic.footprints import nearest_first
 from data.synthetic.objects import CLASSES
@@ -19,12 +19,13 @@ FARTHEST = {"cyclist": 18.0, "pedestrian": 18.0, "car": 22.0, "tram": 36.0, "tru
 NEAREST = {"cyclist": 5.0, "pedestrian": 4.5, "car": 6.0, "tram": 14.0, "truck": 11.0, "van": 8.0, "misc": 6.0}
 """Depth in metres of the object's middle."""
 FEWEST, MOST = 3, 9
+DETAILED = False
 LEAST_VISIBLE_SHARE = 0.2
 LEAST_INSIDE = 0.3
 """Share of an object's box that has to lie inside the image."""
 
 
-__all__ = ["LEAST_VISIBLE_SHARE", "place_objects", "sample_street"]
+__all__ = ["DETAILED", "LEAST_VISIBLE_SHARE", "place_objects", "sample_light", "sample_street"]
 
 
 def place_objects(rng: np.random.Generator, camera: Camera, street: Street, classes: Sequence[str]) -> list[Placed]:

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from amodal_jax.config import KINS_CLASS_NAMES
 from data.synthetic import kins_traffic, light_traffic
-from data.synthetic.background import draw_background, sample_light
+from data.synthetic.background import draw_background
 from data.synthetic.camera import Camera, sample_camera
 from data.synthetic.photographs import Photographs, photographed_background
 from data.synthetic.placed import LEAST_VISIBLE_PIXELS, Placed
@@ -71,9 +71,9 @@ def make_scene(
     kind = TRAFFIC[traffic]
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     camera = sample_camera(rng, width, height)
-    street, light = kind.sample_street(rng), sample_light(rng)
+    street, light = kind.sample_street(rng), kind.sample_light(rng)
     if photographs is None:
-        canvas = draw_background(rng, camera, street, light)
+        canvas = draw_background(rng, camera, street, light, detailed=kind.DETAILED)
     else:
         canvas = photographed_background(rng, camera, photographs)
     placed = kind.place_objects(rng, camera, street, classes)
@@ -97,7 +97,7 @@ def make_scene(
     for _, sprite in reversed(drawn):
         window = sprite.window()
         canvas[window] = canvas[window] * (1 - sprite.opacity[..., None]) + sprite.premultiplied
-    return Scene(_photograph(rng, canvas), tuple(instances))
+    return Scene(_photograph(rng, canvas, DAYLIGHT if kind.DETAILED else ANY_LIGHT), tuple(instances))
 
 
 # Light and lens
@@ -126,19 +126,47 @@ def _darken_ground(canvas: Float[np.ndarray, "H W 3"], placed: list[Placed], cam
     canvas *= factor[..., None]
 
 
-def _photograph(rng: np.random.Generator, canvas: Float[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
+@dataclass(frozen=True)
+class Lens:
+    """How the cameras of a set of scenes differ."""
+
+    blur: tuple[float, float]
+    """standard deviation in pixels of an image 620 wide"""
+    cast: float
+    """standard deviation of each channel's gain"""
+    exposure: tuple[float, float]
+    """mean and standard deviation of its logarithm"""
+    saturation: float
+    """of the colours, 1 as they are painted"""
+    noise: tuple[float, float]
+    """standard deviation, 0..255"""
+    contrast: float
+    """0 none, 1 a curve that triples the contrast of the middle tones"""
+
+
+ANY_LIGHT = Lens(blur=(0.25, 0.75), cast=0.05, exposure=(0.0, 0.22), saturation=1.0, noise=(0.5, 5.0), contrast=0.0)
+DAYLIGHT = Lens(blur=(0.15, 0.35), cast=0.02, exposure=(0.14, 0.1), saturation=0.72, noise=(0.5, 4.0), contrast=0.35)
+
+
+def _photograph(rng: np.random.Generator, canvas: Float[np.ndarray, "H W 3"], lens: Lens) -> UInt8[np.ndarray, "H W 3"]:
     """Blur, colour cast, exposure, gamma, vignette and sensor noise."""
     height, width = canvas.shape[:2]
-    canvas = cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.25, 0.75) * max(width / 620, 0.6))
-    cast = rng.normal(1.0, 0.05, 3)
-    exposure = float(np.exp(rng.normal(0.0, 0.22)))
+    canvas = cv2.GaussianBlur(canvas, (0, 0), rng.uniform(*lens.blur) * max(width / 620, 0.6))
+    if lens.saturation != 1:
+        grey = canvas.mean(axis=2, keepdims=True)
+        canvas = grey + np.float32(lens.saturation) * (canvas - grey)
+    cast = rng.normal(1.0, lens.cast, 3)
+    exposure = float(np.exp(rng.normal(*lens.exposure)))
     gamma = float(np.exp(rng.normal(0.0, 0.15)))
     levels = np.linspace(0, 1, 1024, dtype=np.float32)
     curve = 255 * levels**gamma
+    if lens.contrast:
+        smooth = levels * levels * (3 - 2 * levels)
+        curve = 255 * ((1 - lens.contrast) * levels + lens.contrast * smooth) ** gamma
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
     vignette = 1 - rng.uniform(0, 0.15) * (x * x + y * y)
     canvas *= vignette[..., None] * (cast * exposure * (levels.size - 1) / 255).astype(np.float32)
     toned = curve[np.clip(canvas, 0, levels.size - 1).astype(np.uint16)]
-    toned += rng.standard_normal(canvas.shape, dtype=np.float32) * np.float32(rng.uniform(0.5, 5.0))
+    toned += rng.standard_normal(canvas.shape, dtype=np.float32) * np.float32(rng.uniform(*lens.noise))
     return np.clip(toned + 0.5, 0, 255).astype(np.uint8)

@@ -248,8 +248,9 @@ def silhouette(outlines: Sequence[Float[np.ndarray, "n 2"]], width: int, height:
         return None
     left, top, columns, rows = frame
     layer = np.zeros((rows * SUPERSAMPLING, columns * SUPERSAMPLING), np.uint8)
-    for outline in outlines:
-        cv2.fillPoly(layer, [fixed_point((outline - (left, top)) * SUPERSAMPLING)], 255, cv2.LINE_8, SHIFT)
+    points = fixed_point((np.concatenate(outlines) - (left, top)) * SUPERSAMPLING)
+    for polygon in np.split(points, np.cumsum([len(outline) for outline in outlines])[:-1]):
+        cv2.fillPoly(layer, [polygon], 255, cv2.LINE_8, SHIFT)
     mask = _at_least_half(layer, columns, rows)
     return Silhouette(left, top, mask) if mask.any() else None
 
@@ -273,7 +274,10 @@ def _at_least_half(layer: UInt8[np.ndarray, "h2 w2"], width: int, height: int) -
 
 
 def outline(model: Model, pose: Pose, camera: Camera) -> Silhouette | None:
-    """The mask of the object that `render` paints, without the work of painting it."""
+    """The mask of the object that `render` paints, without the work of painting it.
+
+    A pixel on the rim of a rounded part may differ, where the lit side of what is painted touches its outline.
+    """
     return silhouette([shape.outline for shape in _shapes(model, pose, camera, _NO_LIGHT)], camera.width, camera.height)
 
 

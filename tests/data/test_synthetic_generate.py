@@ -224,11 +224,16 @@ def test_an_impossible_request_is_refused_by_name(tmp_path, field, value):
 
 def test_scenes_of_some_classes_hold_no_others(tmp_path):
     classes = ("pedestrian", "tram")
-    generate(tmp_path / "scenes", dataclasses.replace(REQUEST, classes=classes), progress=False)
+    generate(tmp_path / "scenes", dataclasses.replace(REQUEST, classes=classes, traffic="light"), progress=False)
     file = read_annotation_file(find_annotation_files(tmp_path / "scenes")["train"])
     used = {annotation["category_id"] for image in file.images for annotation in image.annotations}
     assert set(file.categories.values()) == set(classes)
     assert {file.categories[category] for category in used} == set(classes)
+
+
+def test_a_split_without_an_instance_is_refused(tmp_path):
+    with pytest.raises(DataError, match="the train split, of 1 images, has no instance"):
+        generate(tmp_path / "scenes", dataclasses.replace(REQUEST, train=1, classes=("tram",)), progress=False)
 
 
 @pytest.mark.parametrize("classes", [(), ("car", "bus"), ("car", "car")])
