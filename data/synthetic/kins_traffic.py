@@ -60,18 +60,18 @@ class District:
 
 
 DISTRICTS = (
-    District(0.40, 0.90, 0.85, 1.2, 0.8, 0.2, 0.5, 0.9, 0.25),  # residential
-    District(0.25, 0.55, 0.80, 3.5, 1.1, 0.4, 0.6, 0.9, 0.50),  # through road
+    District(0.40, 0.90, 0.85, 1.2, 0.7, 0.15, 0.4, 0.9, 0.25),  # residential
+    District(0.25, 0.55, 0.80, 3.5, 0.9, 0.3, 0.5, 0.9, 0.50),  # through road
     District(0.20, 0.20, 0.50, 4.0, 0.1, 0.0, 0.3, 0.9, 0.20),  # country road
-    District(0.15, 0.30, 0.60, 1.0, 4.0, 2.2, 1.3, 0.4, 0.30),  # shopping street
+    District(0.15, 0.30, 0.60, 1.0, 3.6, 1.9, 1.1, 0.4, 0.30),  # shopping street
 )
-PARKED = {"car": 0.80, "van": 0.055, "truck": 0.006, "misc": 0.145}
-MOVING = {"car": 0.80, "van": 0.055, "truck": 0.014, "tram": 0.026, "misc": 0.105}
+PARKED = {"car": 0.80, "van": 0.062, "truck": 0.006, "misc": 0.145}
+MOVING = {"car": 0.80, "van": 0.062, "truck": 0.014, "tram": 0.026, "misc": 0.105}
 """Share of each class among proposals."""
-KEPT = ((0.0, 0.95), (1e-9, 0.85), (0.3, 0.75), (0.6, 0.65), (0.8, 0.65))
+KEPT = ((0.0, 0.95), (1e-9, 0.85), (0.3, 0.75), (0.6, 0.7), (0.8, 0.7))
 """Probability that a place is kept whose object is hidden by at least this share."""
-MOST_HIDDEN_IN_CLUSTER = 6
-"""Occluded objects in a cluster above which hardly any is added."""
+JOINED = ((0, 1.0), (3, 0.8), (4, 0.65), (5, 0.5), (6, 0.4), (7, 0.3))
+"""Probability that an object is kept with which its cluster has at least so many occluded ones."""
 
 
 @dataclass(frozen=True)
@@ -231,10 +231,9 @@ def _keep(rng: np.random.Generator, candidates: list[Placed], camera: Camera) ->
     clusters = _Clusters(camera)
     kept = []
     scale = (camera.width / KITTI_WIDTH) ** 2
-    thresholds, chances = zip(*KEPT, strict=True)
     for item in candidates:
         drawn = outline(item.model, item.pose, camera)
-        lot = rng.random()
+        lots = rng.random(2)
         if drawn is None:
             continue
         pixels = int(drawn.mask.sum())
@@ -242,12 +241,15 @@ def _keep(rng: np.random.Generator, candidates: list[Placed], camera: Camera) ->
         if pixels < LEAST_PIXELS * scale or visible < max(LEAST_VISIBLE_PIXELS, LEAST_VISIBLE_SHARE * pixels):
             continue
         hidden = 1 - visible / pixels
-        if lot >= chances[int(np.searchsorted(thresholds, hidden, side="right")) - 1]:
-            continue
-        if not clusters.add(drawn, hidden > 0, crowded=rng.random() < 0.95):
-            continue
-        kept.append(item)
+        if lots[0] < _chance(KEPT, hidden) and lots[1] < _chance(JOINED, clusters.occluded_with(drawn, hidden > 0)):
+            clusters.add(drawn, hidden > 0)
+            kept.append(item)
     return kept
+
+
+def _chance(steps: Sequence[tuple[float, float]], value: float) -> float:
+    """The probability of the last step that the value reaches."""
+    return [chance for least, chance in steps if value >= least][-1]
 
 
 class _Clusters:
@@ -257,23 +259,25 @@ class _Clusters:
         self.taken: Bool[np.ndarray, "H W"] = np.zeros((camera.height, camera.width), bool)
         self._members: list[Silhouette] = []
         self._cluster: list[int] = []
-        self._hidden: list[bool] = []
+        self._occluded: list[bool] = []
 
-    def add(self, drawn: Silhouette, hidden: bool, *, crowded: bool) -> bool:
-        """Adds a mask, unless `crowded` and its cluster would have too many hidden members."""
-        joined = {
-            cluster for other, cluster in zip(self._members, self._cluster, strict=True) if _overlap(drawn, other)
-        }
-        count = hidden + sum(h for h, cluster in zip(self._hidden, self._cluster, strict=True) if cluster in joined)
-        if crowded and count > MOST_HIDDEN_IN_CLUSTER:
-            return False
-        name = len(self._members)
+    def _joined(self, drawn: Silhouette) -> set[int]:
+        pairs = zip(self._members, self._cluster, strict=True)
+        return {cluster for other, cluster in pairs if _overlap(drawn, other)}
+
+    def occluded_with(self, drawn: Silhouette, occluded: bool) -> int:
+        """How many occluded members the cluster would have that a mask would join or found."""
+        joined = self._joined(drawn)
+        return occluded + sum(o for o, cluster in zip(self._occluded, self._cluster, strict=True) if cluster in joined)
+
+    def add(self, drawn: Silhouette, occluded: bool) -> None:
+        """Adds a mask, which may join clusters that were apart."""
+        joined, name = self._joined(drawn), len(self._members)
         self._cluster = [name if cluster in joined else cluster for cluster in self._cluster]
         self._members.append(drawn)
         self._cluster.append(name)
-        self._hidden.append(hidden)
+        self._occluded.append(occluded)
         self.taken[drawn.window()] |= drawn.mask
-        return True
 
 
 def _overlap(one: Silhouette, other: Silhouette) -> bool:
