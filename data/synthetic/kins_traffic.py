@@ -65,8 +65,8 @@ DISTRICTS = (
     District(0.20, 0.20, 0.50, 4.0, 0.1, 0.0, 0.3, 0.9, 0.20),  # country road
     District(0.15, 0.30, 0.60, 1.0, 3.6, 1.9, 1.1, 0.4, 0.30),  # shopping street
 )
-PARKED = {"car": 0.80, "van": 0.062, "truck": 0.006, "misc": 0.145}
-MOVING = {"car": 0.80, "van": 0.062, "truck": 0.014, "tram": 0.026, "misc": 0.105}
+PARKED = {"car": 0.735, "van": 0.062, "truck": 0.006, "misc": 0.197}
+MOVING = {"car": 0.86, "van": 0.062, "truck": 0.014, "tram": 0.026, "misc": 0.035}
 """Share of each class among proposals."""
 KEPT = ((0.0, 0.95), (1e-9, 0.85), (0.3, 0.75), (0.6, 0.7), (0.8, 0.7))
 """Probability that a place is kept whose object is hidden by at least this share."""
