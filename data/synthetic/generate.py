@@ -163,7 +163,7 @@ def _held(unfinished: Path, request: Request) -> Iterator[None]:
             file.flush()
         # What a process that was killed had in hand.
         for leftover in unfinished.rglob(".*"):
-            shutil.rmtree(leftover)
+            shutil.rmtree(leftover, ignore_errors=True)
         yield
 
 

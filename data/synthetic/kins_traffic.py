@@ -60,10 +60,10 @@ class District:
 
 
 DISTRICTS = (
-    District(0.40, 0.90, 0.85, 1.2, 0.7, 0.15, 0.4, 0.9, 0.25),  # residential
+    District(0.43, 0.90, 0.85, 1.2, 0.7, 0.15, 0.4, 0.9, 0.25),  # residential
     District(0.25, 0.55, 0.80, 3.5, 0.9, 0.3, 0.5, 0.9, 0.50),  # through road
     District(0.20, 0.20, 0.50, 4.0, 0.1, 0.0, 0.3, 0.9, 0.20),  # country road
-    District(0.15, 0.30, 0.60, 1.0, 3.6, 1.9, 1.1, 0.4, 0.30),  # shopping street
+    District(0.12, 0.30, 0.60, 1.0, 3.4, 1.8, 1.1, 0.4, 0.30),  # shopping street
 )
 PARKED = {"car": 0.735, "van": 0.062, "truck": 0.006, "misc": 0.197}
 MOVING = {"car": 0.86, "van": 0.062, "truck": 0.014, "tram": 0.026, "misc": 0.035}
