@@ -40,7 +40,9 @@ def build_records(
     manual = folder / "manual"
     counts = {"train": train, "test": test}
     if image_folder is None:
-        generate(manual, Request(train, test, 0, width, height), workers=usable_cores(), progress=False)
+        generate(
+            manual, Request(train, test, 0, width, height, traffic="light"), workers=usable_cores(), progress=False
+        )
     else:
         for split in layout.SPLITS:
             _annotate(manual, split, counts[split], image_folder)

@@ -13,6 +13,7 @@ from amodal_jax import command_line
 from data.commands import (
     from_cocoa,
     from_d2sa,
+    from_kitti3d,
     from_labelme,
     inmodal,
     orders,
@@ -26,6 +27,7 @@ from data.commands import (
 COMMANDS = {
     "from-cocoa": from_cocoa,
     "from-d2sa": from_d2sa,
+    "from-kitti3d": from_kitti3d,
     "from-labelme": from_labelme,
     "inmodal": inmodal,
     "orders": orders,

@@ -16,10 +16,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/job.sh"
 steps=900
 quarter=$((steps / 4))
 
-# Draws scenes of some classes and builds their records: scenes NAME CLASSES SEED TRAIN TEST
+# Draws scenes of some classes and builds their records: scenes NAME CLASSES SEED IMAGES TEST_IMAGES
 scenes() {
-    script dataset synthesise --out "$dir/$1/scenes" --classes "$2" --seed "$3" --train "$4" --test "$5" \
-        --width 621 --height 188
+    script dataset synthesise --images "$4" --test-images "$5" --out "$dir/$1/scenes" --classes "$2" --seed "$3" \
+        --traffic light --width 621 --height 188
     script build_dataset kins --manual-dir "$dir/$1/scenes" --data-dir "$dir/$1"
 }
 
@@ -30,8 +30,8 @@ train() {
 }
 
 begin "draw street scenes of other classes, and of those to be found"
-scenes other truck,tram,van,misc $((seed + 2000000)) 1400 8
-scenes target car,pedestrian,cyclist "$seed" 700 150
+scenes other truck,tram,van,misc $((seed + 2000000)) 1408 8
+scenes target car,pedestrian,cyclist "$seed" 850 150
 
 begin "train Mask R-CNN on the other classes, with inmodal masks alone as COCO has them"
 train other pretrained --train.steps 1800 --train.evaluate-every 0 \

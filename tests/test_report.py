@@ -34,7 +34,7 @@ def config(tmp_path_factory):
 
     tfds.disable_progress_bar()
     scenes = tmp_path_factory.mktemp("scenes")
-    generate(scenes / "all", Request(1, IMAGES, seed=3, width=414, height=125), workers=1)
+    generate(scenes / "all", Request(1, IMAGES, seed=3, width=414, height=125, traffic="light"), workers=1)
     builder = Builder(data_dir=tmp_path_factory.mktemp("datasets"))
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=scenes / "all"))
     config = Config(name="asn_small")

@@ -1,6 +1,6 @@
 """Draws synthetic street scenes with exact amodal masks, as KINS 2020 json and PNG images.
 
-Example: python scripts/dataset.py synthesise --out ../synthetic --train 600 --test 150 --width 621 --height 188
+Example: python scripts/dataset.py synthesise --out ../synthetic --images 1000 --seed 1
 """
 
 import argparse
@@ -9,33 +9,61 @@ from pathlib import Path
 
 from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.cores import usable_cores
+from amodal_jax.errors import ConfigError
 from data.synthetic.generate import Request, generate
+from data.synthetic.photographs import find_photographs
+from data.synthetic.scene import TRAFFIC
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
     parser.add_argument("--out", required=True, type=Path, help="folder to write; must not hold anything else")
-    parser.add_argument("--train", type=int, default=600, help="training images (default %(default)s)")
-    parser.add_argument("--test", type=int, default=150, help="test images (default %(default)s)")
+    parser.add_argument("--images", type=int, default=1000, help="to draw, of both splits (default %(default)s)")
+    parser.add_argument("--test-images", type=int, help="how many of them are for the test split (default: a fifth)")
     parser.add_argument("--seed", type=int, default=0, help="other scenes for each one (default %(default)s)")
     parser.add_argument("--width", type=int, default=1242, help="pixels (default %(default)s)")
     parser.add_argument("--height", type=int, default=375, help="pixels (default %(default)s)")
     parser.add_argument(
         "--classes", default=",".join(KINS_CLASS_NAMES), metavar="NAME,...", help="of the objects (default %(default)s)"
     )
+    parser.add_argument(
+        "--traffic",
+        choices=list(TRAFFIC),
+        default="kins",
+        help="kins: objects, classes and occlusions as in KINS; light: a few large objects, all classes common "
+        "(default %(default)s)",
+    )
+    parser.add_argument(
+        "--backgrounds",
+        type=Path,
+        metavar="DIR",
+        help="draw the objects on parts of these photographs of empty streets, horizon in the middle",
+    )
     parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (here %(default)s)")
-    parser.add_argument("--overwrite", action="store_true", help="replace other synthetic scenes in the folder")
+    parser.add_argument("--force", action="store_true", help="replace other synthetic scenes in the folder")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Draws what the command line asks for."""
     classes = tuple(name.strip() for name in arguments.classes.split(",") if name.strip())
-    request = Request(arguments.train, arguments.test, arguments.seed, arguments.width, arguments.height, classes)
+    test = arguments.images // 5 if arguments.test_images is None else arguments.test_images
+    if not 1 <= test < arguments.images:
+        raise ConfigError(f"of {arguments.images} images {test} are for the test split: each split needs one at least")
+    photographs = find_photographs(arguments.backgrounds) if arguments.backgrounds else None
+    request = Request(
+        train=arguments.images - test,
+        test=test,
+        seed=arguments.seed,
+        width=arguments.width,
+        height=arguments.height,
+        classes=classes,
+        traffic=arguments.traffic,
+        photographs=photographs.sha256 if photographs else None,
+    )
     started = time.monotonic()
-    drawn = generate(arguments.out, request, workers=arguments.workers, overwrite=arguments.overwrite)
+    drawn = generate(arguments.out, request, photographs=photographs, workers=arguments.workers, force=arguments.force)
     if drawn:
         seconds = time.monotonic() - started
-        count = request.train + request.test
-        print(f"wrote {count} images to {arguments.out} in {seconds:.1f} s ({count / seconds:.1f} images/s)")
+        print(f"wrote {arguments.images} images to {arguments.out} in {seconds:.1f} s")
     else:
         print(f"{arguments.out} already holds these scenes; reused")

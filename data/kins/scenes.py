@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from amodal_jax.atomic_file import replacing
 from amodal_jax.errors import DataError
@@ -51,6 +52,7 @@ def write_scenes(
     source: Path,
     link_images: bool = False,
     force: bool = False,
+    info: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes images, copied or linked, and the annotation file of each split, whole or not at all.
 
@@ -61,6 +63,7 @@ def write_scenes(
         source: where the scenes come from, for messages.
         link_images: make symbolic links instead of copies.
         force: write into a folder that is there already; its other files stay.
+        info: what the annotation files say of themselves, as `write_annotations` takes it.
 
     Raises:
         DataError: a split without an instance, two images of one id or name, or a folder that is there already.
@@ -89,7 +92,7 @@ def write_scenes(
                 for scene in scenes
             ]
             annotations = [annotation for scene in scenes for annotation in scene.annotations]
-            write_annotations(folder / ANNOTATION_FILES["2020"][split], images, annotations, class_names)
+            write_annotations(folder / ANNOTATION_FILES["2020"][split], images, annotations, class_names, info=info)
 
 
 def _place_image(source: Path, destination: Path, link: bool) -> None:

@@ -33,6 +33,8 @@ def write_annotations(
     images: Sequence[dict],
     annotations: Sequence[KinsAnnotation],
     class_names: Sequence[str] | Mapping[str, int],
+    *,
+    info: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a KINS 2020 annotation file, whole or not at all.
 
@@ -44,6 +46,7 @@ def write_annotations(
         images: dicts of `id`, `file_name`, `width` and `height`.
         annotations: of these images.
         class_names: every class, those without an instance too; as a mapping, each with its category id.
+        info: what the file says of itself under `info`, as COCO's do.
 
     Raises:
         DataError: an annotation of an image or class that is not listed, or a mask that cannot be drawn.
@@ -80,7 +83,8 @@ def write_annotations(
         {"id": category_id, "name": name, "supercategory": SUPERCATEGORIES.get(name, name)}
         for name, category_id in category_ids.items()
     ]
-    content = {"images": list(images), "annotations": records, "categories": categories}
+    content: dict[str, Any] = {} if info is None else {"info": dict(info)}
+    content |= {"images": list(images), "annotations": records, "categories": categories}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(content))

@@ -11,7 +11,9 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-from data.synthetic.camera import NEAR_PLANE, Camera, clip_to_near_plane
+from data.synthetic.camera import Camera
+from data.synthetic.clutter import clutter, draw_leaves
+from data.synthetic.drawing import any_colour, fill, fill_flat, hazed, noise, rectangles, stem
 from data.synthetic.solids import COORDINATE_LIMIT, SHIFT, Light, fixed_point
 
 Image = Float[np.ndarray, "H W 3"]
@@ -31,21 +33,24 @@ class Street:
     """width of the pavement on either side"""
     bend: float
     """lateral shift at depth z is bend * z ** 2"""
+    frontage: tuple[float, float] | None = None
+    """metres from the pavement to the buildings, left and right; None leaves it to the drawing"""
 
     def shift(self, z: Any) -> Any:
         """Metres to the right at depth z, a number or an array."""
         return self.bend * z * z
 
 
-def sample_street(rng: np.random.Generator) -> Street:
+def sample_street(rng: np.random.Generator, parking: tuple[float, float] = (0.0, 2.2)) -> Street:
+    """A street whose parking strips are so wide, metres."""
     lane = rng.uniform(2.9, 3.7)
     left, right = int(rng.integers(1, 3)), int(rng.integers(0, 2))
     lanes = tuple(lane * k for k in range(-left, right + 1))
-    parking = rng.uniform(0.0, 2.2, 2)
+    strips = rng.uniform(*parking, 2)
     return Street(
         lanes=lanes,
-        left_edge=lanes[0] - lane / 2 - parking[0],
-        right_edge=lanes[-1] + lane / 2 + parking[1],
+        left_edge=lanes[0] - lane / 2 - strips[0],
+        right_edge=lanes[-1] + lane / 2 + strips[1],
         pavement=rng.uniform(2.0, 5.0),
         bend=rng.normal(0.0, 0.0012),
     )
@@ -71,31 +76,51 @@ def sample_light(rng: np.random.Generator) -> Light:
     )
 
 
-def draw_background(rng: np.random.Generator, camera: Camera, street: Street, light: Light) -> Image:
+def sample_daylight(rng: np.random.Generator) -> Light:
+    """Clear or cloudy, by day, without haze of any colour."""
+    azimuth, elevation = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(25, 65))
+    overcast = rng.random() < 0.3
+    saturation = rng.uniform(0.0, 0.08) if overcast else rng.uniform(0.15, 0.45)
+    sky = 255 * rng.uniform(0.85, 1.0) * np.array(colorsys.hsv_to_rgb(rng.uniform(0.54, 0.6), saturation, 1.0))
+    return Light(
+        direction=np.array(
+            [np.cos(azimuth) * np.cos(elevation), np.sin(elevation), np.sin(azimuth) * np.cos(elevation)]
+        ),
+        ambient=rng.uniform(0.75, 0.9) if overcast else rng.uniform(0.5, 0.65),
+        sky=sky,
+        haze=0.5 * sky + 0.5 * 225.0,
+        visibility=float(np.exp(rng.uniform(np.log(200), np.log(1500)))),
+    )
+
+
+def draw_background(
+    rng: np.random.Generator, camera: Camera, street: Street, light: Light, *, detailed: bool = False
+) -> Image:
+    """A street without objects.
+
+    Args:
+        rng: of everything that is drawn.
+        camera: sees it.
+        street: what lies where.
+        light: falls on it.
+        detailed: with shadows of what stands beside the street, leaves, shop windows and clutter.
+    """
     canvas = np.empty((camera.height, camera.width, 3), np.float32)
     ground_top = int(np.clip(np.ceil(camera.horizon), 1, camera.height - 1))
     _draw_sky(rng, canvas[: ground_top + 1], light)
     _draw_ground(rng, canvas[ground_top:], ground_top, camera, street, light)
+    if detailed:
+        _shade_ground(rng, canvas[ground_top:], ground_top, camera, street, light)
     # From here on the drawing is OpenCV's, which smooths edges on 8-bit images only.
     image = np.clip(canvas, 0, 255).astype(np.uint8)
     for _ in range(rng.integers(1, 4)):
-        _draw_skyline(rng, image, camera, light)
-    things = _verge(rng, street)
+        _draw_skyline(rng, image, camera, light, wooded=detailed)
+    things = _verge(rng, street, detailed)
+    if detailed:
+        things += clutter(rng, street)
     for z, draw, place in sorted(things, key=lambda thing: -thing[0]):
         draw(rng, image, camera, light, z, *place)
     return image.astype(np.float32)
-
-
-def _noise(rng: np.random.Generator, height: int, width: int, cells_y: int, cells_x: int) -> Float[np.ndarray, "h w"]:
-    """Smooth noise in -1..1 with about this many bumps down and across."""
-    coarse = rng.uniform(-1, 1, (max(cells_y, 1) + 1, max(cells_x, 1) + 1)).astype(np.float32)
-    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-
-
-def _colour(
-    rng: np.random.Generator, hue: tuple[float, float], saturation: tuple[float, float], value: tuple[float, float]
-) -> np.ndarray:
-    return 255.0 * np.array(colorsys.hsv_to_rgb(rng.uniform(*hue) % 1.0, rng.uniform(*saturation), rng.uniform(*value)))
 
 
 def _draw_sky(rng: np.random.Generator, canvas: Image, light: Light) -> None:
@@ -103,7 +128,7 @@ def _draw_sky(rng: np.random.Generator, canvas: Image, light: Light) -> None:
     down = np.linspace(0, 1, height, dtype=np.float32)[:, None, None] ** rng.uniform(0.6, 1.6)
     canvas[:] = light.sky * (1 - down) * rng.uniform(0.75, 1.0) + light.haze * down
     clouds = sum(
-        _noise(rng, height, width, cells, cells * 4) / weight
+        noise(rng, height, width, cells, cells * 4) / weight
         for cells, weight in ((2, 1.0), (4, 2.0), (9, 4.0), (20, 8.0))
     )
     cover = np.clip((clouds + rng.uniform(-1.0, 0.6)) * rng.uniform(0.8, 2.5), 0, 1)[..., None]
@@ -122,11 +147,11 @@ def _draw_ground(
 
     asphalt = np.full(3, rng.uniform(60, 150)) * rng.uniform(0.94, 1.06, 3)
     if rng.random() < 0.15:
-        asphalt = _colour(rng, (0.02, 0.12), (0.1, 0.35), (0.35, 0.6))
+        asphalt = any_colour(rng, (0.02, 0.12), (0.1, 0.35), (0.35, 0.6))
     pavement = np.full(3, rng.uniform(110, 190)) * rng.uniform(0.9, 1.1, 3)
     if rng.random() < 0.3:
-        pavement = _colour(rng, (0.0, 0.1), (0.15, 0.45), (0.4, 0.75))
-    green = _colour(rng, (0.17, 0.36), (0.25, 0.65), (0.2, 0.6))
+        pavement = any_colour(rng, (0.0, 0.1), (0.15, 0.45), (0.4, 0.75))
+    green = any_colour(rng, (0.17, 0.36), (0.25, 0.65), (0.2, 0.6))
     outside = green if rng.random() < 0.6 else pavement * rng.uniform(0.7, 1.1)
     paint = np.full(3, rng.uniform(170, 250))
     if rng.random() < 0.15:
@@ -174,10 +199,10 @@ def _draw_ground(
     canvas += light.haze.astype(np.float32) * (1 - clear[..., None])
 
 
-def _draw_skyline(rng: np.random.Generator, image: np.ndarray, camera: Camera, light: Light) -> None:
+def _draw_skyline(rng: np.random.Generator, image: np.ndarray, camera: Camera, light: Light, *, wooded: bool) -> None:
     """Hills, woods or roofs far away: a ragged band over the horizon."""
-    knots = int(rng.integers(4, 40))
-    heights = rng.uniform(0.0, 1.0, knots) * rng.uniform(0.02, 0.25) * camera.height
+    knots = int(rng.integers(30, 120) if wooded else rng.integers(4, 40))
+    heights = rng.uniform(0.0, 1.0, knots) * rng.uniform(0.02, 0.1 if wooded else 0.25) * camera.height
     columns = np.arange(camera.width + 2)
     places = np.linspace(0, camera.width + 1, knots)
     if rng.random() < 0.3:
@@ -185,9 +210,9 @@ def _draw_skyline(rng: np.random.Generator, image: np.ndarray, camera: Camera, l
     else:
         profile = np.interp(columns, places, heights) + rng.uniform(0, 0.01 * camera.height, len(columns))
     base = (
-        _colour(rng, (0.15, 0.45), (0.1, 0.5), (0.15, 0.55))
+        any_colour(rng, (0.15, 0.45), (0.1, 0.5), (0.15, 0.55))
         if rng.random() < 0.7
-        else _colour(rng, (0.0, 1.0), (0.0, 0.2), (0.3, 0.7))
+        else any_colour(rng, (0.0, 1.0), (0.0, 0.2), (0.3, 0.7))
     )
     colour = 0.55 * base + 0.45 * light.haze
     foot = camera.horizon + 0.02 * camera.height
@@ -197,23 +222,54 @@ def _draw_skyline(rng: np.random.Generator, image: np.ndarray, camera: Camera, l
     cv2.fillPoly(image, [fixed_point(outline)], colour.tolist(), cv2.LINE_AA, SHIFT)
 
 
-def _verge(rng: np.random.Generator, street: Street) -> list[tuple]:
+def _shade_ground(
+    rng: np.random.Generator, canvas: Image, top: int, camera: Camera, street: Street, light: Light
+) -> None:
+    """Shadows of the buildings and trees on the sun's side, ragged along the street."""
+    rows, columns = canvas.shape[:2]
+    below = np.maximum(np.arange(top, top + rows, dtype=np.float32) + 0.5 - camera.horizon, 0.3)
+    z = (camera.focal * camera.elevation / below)[:, None]
+    x = (np.arange(columns, dtype=np.float32) + 0.5 - camera.centre_x)[None, :] * z / camera.focal - street.shift(z)
+    side = 1 if light.direction[0] > 0 else -1
+    edge = street.right_edge if side > 0 else -street.left_edge
+    slant = abs(float(light.direction[0])) / max(float(light.direction[1]), 0.2)
+    reach = min(slant * rng.uniform(1.0, 8.0), 9.0)
+    tile = cv2.GaussianBlur(rng.standard_normal((128, 128), dtype=np.float32), (0, 0), 2.0)
+    ragged = cv2.remap(
+        tile / float(tile.std()),
+        x * np.float32(2.0),
+        np.broadcast_to(z * np.float32(1.2), x.shape),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_WRAP,
+    )
+    # Buildings of their own heights, and gaps between them.
+    wave = np.sin(z * rng.uniform(0.15, 0.4) + rng.uniform(0, 2 * np.pi)) - rng.uniform(-0.9, 0.3)
+    blocks = 0.35 + 0.65 * np.clip(0.5 + 1.5 * wave, 0, 1)
+    depth = side * x - (edge + street.pavement - reach * blocks) + 0.9 * ragged
+    shade = np.clip(depth / (0.15 + 0.01 * z), 0, 1)
+    canvas *= (1 - 0.9 * (1 - light.ambient) * shade)[..., None]
+    # The grain of asphalt and the joints of stones, which fade with depth.
+    grain = rng.standard_normal(x.shape, dtype=np.float32)
+    canvas *= (1 + rng.uniform(0.04, 0.09) * grain / (1 + 0.08 * z))[..., None]
+
+
+def _verge(rng: np.random.Generator, street: Street, detailed: bool) -> list[tuple]:
     """What stands along both sides: (depth, how to draw it, where), the order by depth being the caller's."""
     things: list[tuple] = []
     for side, edge in ((-1, street.left_edge - street.pavement), (1, street.right_edge + street.pavement)):
-        setback = rng.uniform(0.3, 9.0)
+        setback = rng.uniform(0.3, 9.0) if street.frontage is None else street.frontage[side > 0]
         if rng.random() < 0.75:
             z = rng.uniform(-12, 10)
             while z < 110:
                 depth = rng.uniform(7, 26)
                 if rng.random() < 0.85:
                     x = edge + side * (setback + rng.uniform(0, 2)) + street.shift(max(z, 0.0))
-                    things.append((z + 0.5 * depth, _draw_building, (x, side, z, z + depth)))
+                    things.append((z + 0.5 * depth, _draw_building, (x, side, z, z + depth, detailed)))
                 z += depth + (rng.uniform(2, 14) if rng.random() < 0.35 else 0.0)
         for _ in range(int(rng.integers(0, 14) * rng.random())):
             z = rng.uniform(6, 90)
             x = edge + side * rng.uniform(-0.3, setback + 2.0) + street.shift(z)
-            things.append((z, _draw_tree, (x,)))
+            things.append((z, _draw_tree, (x, detailed)))
         if rng.random() < 0.35:
             z0, z1 = rng.uniform(3, 20), rng.uniform(25, 80)
             x = edge + side * rng.uniform(0.0, 0.8)
@@ -223,31 +279,6 @@ def _verge(rng: np.random.Generator, street: Street) -> list[tuple]:
             x = edge - side * rng.uniform(-0.5, 0.4) + street.shift(z)
             things.append((z, _draw_pole, (x, side)))
     return things
-
-
-def _hazed(colour: np.ndarray, z: float, light: Light) -> list[float]:
-    clear = float(np.exp(-max(z, 0.0) / light.visibility))
-    return np.clip(clear * colour + (1 - clear) * light.haze, 0, 255).tolist()
-
-
-def _fill(image: np.ndarray, camera: Camera, polygons: Float[np.ndarray, "m n 3"], colour: list[float]) -> None:
-    """Fills polygons of one colour that do not overlap."""
-    if not len(polygons):
-        return
-    if polygons[..., 2].min() >= NEAR_PLANE:
-        pixels = fixed_point(camera.project(polygons.reshape(-1, 3)))
-        outlines = list(pixels.reshape(*polygons.shape[:2], 2))
-    else:
-        clipped = [clip_to_near_plane(polygon) for polygon in polygons]
-        outlines = [fixed_point(camera.project(polygon)) for polygon in clipped if len(polygon) >= 3]
-    cv2.fillPoly(image, outlines, colour, cv2.LINE_AA, SHIFT)
-
-
-def _rectangles(low: Float[np.ndarray, "m 3"], high: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m 4 3"]:
-    """Upright rectangles between opposite corners."""
-    (x0, y0, z0), (x1, y1, z1) = low.T, high.T
-    corners = [np.stack(corner, axis=1) for corner in ((x0, y0, z0), (x1, y0, z1), (x1, y1, z1), (x0, y1, z0))]
-    return np.stack(corners, axis=1)
 
 
 def _draw_building(
@@ -260,33 +291,36 @@ def _draw_building(
     side: int,
     near: float,
     far: float,
+    detailed: bool,
 ) -> None:
     height = rng.uniform(4.0, 22.0)
     hues = (0.0, 0.17) if rng.random() < 0.7 else (0.0, 1.0)
-    tint = _colour(rng, hues, (0.05, 0.5), (0.35, 0.95))
+    tint = any_colour(rng, hues, (0.05, 0.5), (0.35, 0.95))
     front_light, end_light = light.shade(np.array([[-float(side), 0.0, 0.0], [0.0, 0.0, -1.0]])).tolist()
     back = x + side * rng.uniform(6, 14)
     left, right = min(x, back), max(x, back)
 
     def facade(z0: Any, z1: Any, y0: Any, y1: Any) -> Float[np.ndarray, "m 4 3"]:
         z0, z1, y0, y1 = np.broadcast_arrays(*np.atleast_1d(z0, z1, y0, y1))
-        return _rectangles(np.stack([np.full(len(z0), x), y0, z0], 1), np.stack([np.full(len(z0), x), y1, z1], 1))
+        return rectangles(np.stack([np.full(len(z0), x), y0, z0], 1), np.stack([np.full(len(z0), x), y1, z1], 1))
 
     def end(x0: Any, x1: Any, y0: Any, y1: Any) -> Float[np.ndarray, "m 4 3"]:
         x0, x1, y0, y1 = np.broadcast_arrays(*np.atleast_1d(x0, x1, y0, y1))
-        return _rectangles(np.stack([x0, y0, np.full(len(x0), near)], 1), np.stack([x1, y1, np.full(len(x0), near)], 1))
+        return rectangles(np.stack([x0, y0, np.full(len(x0), near)], 1), np.stack([x1, y1, np.full(len(x0), near)], 1))
 
+    if detailed:
+        tint = 0.75 * tint + 0.25 * 235.0
     if rng.random() < 0.5:
         ridge, middle = height + rng.uniform(2, 4), 0.5 * (x + back)
         slope = np.array([[[x, height, near], [x, height, far], [middle, ridge, far], [middle, ridge, near]]])
-        _fill(image, camera, slope, _hazed(_colour(rng, (0.0, 0.1), (0.1, 0.6), (0.2, 0.55)), z, light))
+        fill(image, camera, slope, hazed(any_colour(rng, (0.0, 0.1), (0.1, 0.6), (0.2, 0.55)), z, light))
         gable = np.array([[[x, height, near], [back, height, near], [middle, ridge, near]]])
-        _fill(image, camera, gable, _hazed(tint * end_light, z, light))
-    _fill(image, camera, end(left, right, 0.0, height), _hazed(tint * end_light, near, light))
-    _fill(image, camera, facade(near, far, 0.0, height), _hazed(tint * front_light, z, light))
+        fill(image, camera, gable, hazed(tint * end_light, z, light))
+    fill(image, camera, end(left, right, 0.0, height), hazed(tint * end_light, near, light))
+    fill(image, camera, facade(near, far, 0.0, height), hazed(tint * front_light, z, light))
     if rng.random() < 0.6:
         ground_floor = tint * front_light * rng.uniform(0.5, 1.2)
-        _fill(image, camera, facade(near, far, 0.0, rng.uniform(0.6, 3.2)), _hazed(ground_floor, z, light))
+        fill(image, camera, facade(near, far, 0.0, rng.uniform(0.6, 3.2)), hazed(ground_floor, z, light))
 
     storey, bay = rng.uniform(2.7, 3.6), rng.uniform(1.8, 4.0)
     wide, high = rng.uniform(0.35, 0.75) * bay, rng.uniform(0.4, 0.65) * storey
@@ -297,11 +331,24 @@ def _draw_building(
     a, y = (grid.ravel() for grid in np.meshgrid(columns[columns >= 1.0], floors))
     if rng.random() < 0.5 and far < 60:
         framed = facade(a - 0.12, a + wide + 0.12, y - 0.12, y + high + 0.12)
-        _fill(image, camera, framed, _hazed(frame, z, light))
-    _fill(image, camera, facade(a, a + wide, y, y + high), _hazed(pane, z, light))
+        fill(image, camera, framed, hazed(frame, z, light))
+    fill(image, camera, facade(a, a + wide, y, y + high), hazed(pane, z, light))
+    if detailed:
+        # Curtains and blinds, reflections, a cornice, and shop windows with doors on the ground floor.
+        for part, shade in ((rng.random(len(a)) < 0.35, 2.2), (rng.random(len(a)) < 0.3, 1.4)):
+            low = y[part] + high * rng.uniform(0.0, 0.6)
+            fill(image, camera, facade(a[part], a[part] + wide, low, y[part] + high), hazed(pane * shade, z, light))
+        fill(image, camera, facade(near, far, height - 0.35, height), hazed(tint * front_light * 0.75, z, light))
+        doors = np.arange(near + 1.0, far - 2.0, rng.uniform(3.5, 8.0))
+        if len(doors) and rng.random() < 0.6:
+            shop = rng.uniform(1.2, 3.0)
+            fill(image, camera, facade(doors, doors + shop, 0.4, 2.5), hazed(pane * 0.8, z, light))
+            sign = any_colour(rng, (0.0, 1.0), (0.1, 0.7), (0.3, 0.9))
+            fill(image, camera, facade(doors, doors + shop, 2.6, 3.1), hazed(sign * front_light, z, light))
+        fill(image, camera, facade(doors, doors + 0.95, 0.0, 2.2), hazed(frame * 0.5, z, light))
     if near > 2:
         a, y = (grid.ravel() for grid in np.meshgrid(np.arange(left + 0.8, right - wide, bay * 1.2), floors))
-        _fill(image, camera, end(a, a + wide, y, y + high), _hazed(pane, near, light))
+        fill(image, camera, end(a, a + wide, y, y + high), hazed(pane, near, light))
 
 
 def _draw_wall(
@@ -319,37 +366,28 @@ def _draw_wall(
     height = rng.uniform(0.6, 2.2)
     green = rng.random() < 0.5
     colour = (
-        _colour(rng, (0.2, 0.4), (0.3, 0.7), (0.15, 0.45))
+        any_colour(rng, (0.2, 0.4), (0.3, 0.7), (0.15, 0.45))
         if green
-        else _colour(rng, (0.0, 1.0), (0.0, 0.3), (0.3, 0.8))
+        else any_colour(rng, (0.0, 1.0), (0.0, 0.3), (0.3, 0.8))
     )
     for a, b in reversed(list(itertools.pairwise(np.linspace(near, far, 9)))):
         xa, xb = x + street.shift(a), x + street.shift(b)
         tops = height * (rng.uniform(0.9, 1.1, 2) if green else np.ones(2))
         quad = np.array([[[xa, 0, a], [xb, 0, b], [xb, tops[1], b], [xa, tops[0], a]]])
-        _fill(image, camera, quad, _hazed(colour * rng.uniform(0.85, 1.05), a, light))
+        fill(image, camera, quad, hazed(colour * rng.uniform(0.85, 1.05), a, light))
 
 
-def _fill_flat(image: np.ndarray, outline: Float[np.ndarray, "n 2"], colour: list[float]) -> None:
-    cv2.fillPoly(image, [fixed_point(outline)], colour, cv2.LINE_AA, SHIFT)
-
-
-def _stem(foot: Float[np.ndarray, " 2"], top: Float[np.ndarray, " 2"], low: float, high: float) -> np.ndarray:
-    """The outline of a trunk or post with these half widths at its foot and top, pixels."""
-    return np.array(
-        [[foot[0] - low, foot[1]], [foot[0] + low, foot[1]], [top[0] + high, top[1]], [top[0] - high, top[1]]]
-    )
-
-
-def _draw_tree(rng: np.random.Generator, image: np.ndarray, camera: Camera, light: Light, z: float, x: float) -> None:
+def _draw_tree(
+    rng: np.random.Generator, image: np.ndarray, camera: Camera, light: Light, z: float, x: float, detailed: bool
+) -> None:
     scale = camera.focal / z
     height, spread = rng.uniform(3.5, 10.0), rng.uniform(1.2, 3.2)
     foot, crown = camera.project(np.array([[x, 0.0, z], [x, 0.62 * height, z]]))
     half = rng.uniform(0.1, 0.25) * scale
-    trunk = _colour(rng, (0.03, 0.12), (0.2, 0.5), (0.15, 0.4))
-    _fill_flat(image, _stem(foot, crown, half, 0.6 * half), _hazed(trunk, z, light))
+    trunk = any_colour(rng, (0.03, 0.12), (0.2, 0.5), (0.15, 0.4))
+    fill_flat(image, stem(foot, crown, half, 0.6 * half), hazed(trunk, z, light))
     autumn = rng.random() < 0.15
-    leaf = _colour(rng, (0.02, 0.13) if autumn else (0.14, 0.38), (0.2, 0.75), (0.25, 0.7))
+    leaf = any_colour(rng, (0.02, 0.13) if autumn else (0.14, 0.38), (0.2, 0.75), (0.25, 0.7))
     count = int(np.clip(140 * 20 / z, 25, 140))
     angle, reach = rng.uniform(0, 2 * np.pi, count), np.sqrt(rng.uniform(0, 1, count))
     px = crown[0] + np.cos(angle) * reach * spread * scale
@@ -360,9 +398,16 @@ def _draw_tree(rng: np.random.Generator, image: np.ndarray, camera: Camera, ligh
     colours = clear * leaf * np.clip(brightness, 0.25, 1.2)[:, None] + (1 - clear) * light.haze
     centres = np.round(np.clip(np.stack([px, py], axis=1), -COORDINATE_LIMIT, COORDINATE_LIMIT) * (1 << SHIFT))
     radii = np.maximum(np.round(radius * (1 << SHIFT)), 8)
+    if detailed:
+        colours *= 0.5
     # Later leaves lie over earlier ones: the lit upper ones come last.
     for i in np.argsort(brightness):
         cv2.circle(image, centres[i].astype(int), int(radii[i]), colours[i].tolist(), -1, cv2.LINE_AA, SHIFT)
+    if detailed:
+        middle = (float(crown[0]), float(crown[1] - 0.1 * height * scale))
+        size = (1.1 * spread * scale, 0.36 * height * scale)
+        lit = np.array(hazed(leaf, z, light))
+        draw_leaves(rng, image, middle, size, lit, 0.09 * scale, int(np.clip(24_000 / z, 60, 1800)))
 
 
 def _draw_pole(
@@ -374,8 +419,8 @@ def _draw_pole(
     scale = camera.focal / z
     foot, top = camera.project(np.array([[x, 0.0, z], [x, height, z]]))
     half = max(rng.uniform(0.03, 0.08) * scale, 0.35)
-    grey = _hazed(np.full(3, rng.uniform(40, 170)), z, light)
-    _fill_flat(image, _stem(foot, top, half, half), grey)
+    grey = hazed(np.full(3, rng.uniform(40, 170)), z, light)
+    fill_flat(image, stem(foot, top, half, half), grey)
     if kind == "lamp":
         arm = np.array(
             [
@@ -385,17 +430,17 @@ def _draw_pole(
                 [-side * 1.2 * scale, half - 0.2 * scale],
             ]
         )
-        _fill_flat(image, top + arm, grey)
+        fill_flat(image, top + arm, grey)
     elif kind == "sign":
         sides = int(rng.choice([3, 4, 16]))
         angles = np.arange(sides) * 2 * np.pi / sides + rng.choice([np.pi / 2, np.pi / 4])
         corners = np.stack([np.cos(angles), -np.sin(angles)], axis=1) * scale
-        _fill_flat(image, top + 0.36 * corners, _hazed(_colour(rng, (0.0, 1.0), (0.6, 1.0), (0.6, 0.95)), z, light))
-        _fill_flat(image, top + 0.24 * corners, _hazed(np.full(3, 235.0), z, light))
+        fill_flat(image, top + 0.36 * corners, hazed(any_colour(rng, (0.0, 1.0), (0.6, 1.0), (0.6, 0.95)), z, light))
+        fill_flat(image, top + 0.24 * corners, hazed(np.full(3, 235.0), z, light))
     else:
         box = np.array([[-0.15, -0.45], [0.15, -0.45], [0.15, 0.45], [-0.15, 0.45]]) * scale
-        _fill_flat(image, top + box, _hazed(np.full(3, 28.0), z, light))
+        fill_flat(image, top + box, hazed(np.full(3, 28.0), z, light))
         lamp = int(rng.integers(3))
         angles = np.arange(12) * np.pi / 6
         disc = 0.1 * np.stack([np.cos(angles), np.sin(angles)], axis=1) + [0.0, 0.28 * (lamp - 1)]
-        _fill_flat(image, top + disc * scale, ([230.0, 40.0, 30.0], [240.0, 180.0, 40.0], [40.0, 210.0, 90.0])[lamp])
+        fill_flat(image, top + disc * scale, ([230.0, 40.0, 30.0], [240.0, 180.0, 40.0], [40.0, 210.0, 90.0])[lamp])

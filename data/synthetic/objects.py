@@ -6,8 +6,9 @@ Object coordinates are metres: forward, right, up, the origin on the ground unde
 from __future__ import annotations
 
 import colorsys
+import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -43,6 +44,29 @@ def _paint(rng: np.random.Generator) -> Colour:
     if rng.random() < 0.5:
         return np.full(3, rng.choice([235.0, 190.0, 140.0, 85.0, 45.0]) * rng.uniform(0.85, 1.05))
     return _hsv(rng.uniform(), rng.uniform(0.5, 0.95), rng.uniform(0.35, 0.95))
+
+
+def _street_paint(rng: np.random.Generator) -> Colour:
+    """A car's colour as they are counted on roads: three of four without a hue, the others mostly blue or red, deep."""
+    if rng.random() < 0.74:
+        return np.full(3, rng.choice([240.0, 185.0, 140.0, 80.0, 42.0, 28.0])) * rng.uniform(0.9, 1.05, 3)
+    hue = rng.choice([0.6, 0.62, 0.0, 0.98, 0.35, 0.11, rng.uniform()])
+    return _hsv(hue, rng.uniform(0.35, 0.85), rng.uniform(0.2, 0.7))
+
+
+def _gleam(paint: Colour, rear: float, front: float, waist: float) -> list[Detail]:
+    """What a side of polished paint mirrors: sky below the windows, ground above the sill."""
+    return [
+        (_rectangle(rear, waist - 0.14, front, waist - 0.02), np.minimum(paint * 1.1 + 16, 255.0)),
+        (_rectangle(rear, 0.3, front, 0.3 + 0.35 * (waist - 0.3)), paint * 0.82),
+    ]
+
+
+def _reflection(pane: Polygon, glass: Colour) -> Detail:
+    """Sky in a window: the upper part of its middle."""
+    corners = np.array(pane)
+    strip = corners.mean(axis=0) + (corners - corners.mean(axis=0)) * [0.75, 0.55] + [0.0, 0.06]
+    return [(float(a), float(h)) for a, h in strip], np.minimum(glass * 1.5 + 18, 255.0)
 
 
 def _glass(rng: np.random.Generator) -> Colour:
@@ -162,9 +186,10 @@ def _underbody(length: float, half_width: float, wheel_radius: float, wheels: Se
 # Vehicles
 
 
-def car(rng: np.random.Generator) -> Model:
+def car(rng: np.random.Generator, *, street: bool = False) -> Model:
+    """With `street` it has a colour as most cars have, and shines."""
     length, width, height = rng.uniform(3.5, 4.8), rng.uniform(1.6, 1.85), rng.uniform(1.38, 1.68)
-    paint, glass = _paint(rng), _glass(rng)
+    paint, glass = _street_paint(rng) if street else _paint(rng), _glass(rng)
     back, front, half = -length / 2, length / 2, width / 2
     waist = height * rng.uniform(0.58, 0.64)
     hood = waist * rng.uniform(0.86, 0.96)
@@ -185,6 +210,9 @@ def car(rng: np.random.Generator) -> Model:
         (_rectangle(back, waist - 0.24, back + 0.2, waist - 0.08), TAIL_LIGHT),
         (_rectangle(front - 0.22, hood - 0.22, front, hood - 0.1), HEADLIGHT),
     ]
+    if street:
+        mirror = _rectangle(windshield_base - 0.42, waist - 0.02, windshield_base - 0.2, waist + 0.14)
+        side = [*_gleam(paint, back + 0.03, front - 0.14, hood), *side, (mirror, paint * 0.7)]
     for a in axles:
         side += [(_disc(a, radius, 1.2 * radius), BLACK), *_wheel(a, radius)]
     rear_strip: list[Detail] = [
@@ -233,6 +261,10 @@ def car(rng: np.random.Generator) -> Model:
         (pillar + 0.05, top),
     ]
     screen = [(_rectangle(inset, 0.08, 1 - inset, 0.92), glass * 1.1)]
+    panes: list[Detail] = [(window_rear, glass), (window_front, glass)]
+    if street:
+        panes += [_reflection(window_rear, glass), _reflection(window_front, glass)]
+        screen.append((_rectangle(2 * inset, 0.5, 1 - 2 * inset, 0.88), np.minimum(glass * 1.5 + 18, 255.0)))
     cabin = _prism(
         [
             (back + tail + 0.04, waist - 0.02),
@@ -242,17 +274,17 @@ def car(rng: np.random.Generator) -> Model:
         ],
         [0.96 * half, 0.74 * half, 0.74 * half, 0.96 * half],
         paint,
-        side=[(window_rear, glass), (window_front, glass)],
+        side=panes,
         strips={0: screen, 2: screen},
         layer=2,
     )
     return Model("car", length, width, height, (*_underbody(length, half, radius, axles), body, cabin), gloss=1.0)
 
 
-def van(rng: np.random.Generator) -> Model:
+def van(rng: np.random.Generator, *, street: bool = False) -> Model:
     """One tall box with a short sloping nose: a delivery van without side windows or a minibus with them."""
     length, width, height = rng.uniform(4.6, 6.0), rng.uniform(1.85, 2.05), rng.uniform(2.1, 2.7)
-    paint, glass = _paint(rng), _glass(rng)
+    paint, glass = _street_paint(rng) if street else _paint(rng), _glass(rng)
     back, front, half = -length / 2, length / 2, width / 2
     radius, bottom = rng.uniform(0.32, 0.37), 0.25
     axles = (back + 0.2 * length, front - 0.16 * length)
@@ -311,10 +343,10 @@ def van(rng: np.random.Generator) -> Model:
     return Model("van", length, width, height, (*_underbody(length, half, radius, axles), body), gloss=0.7)
 
 
-def truck(rng: np.random.Generator) -> Model:
+def truck(rng: np.random.Generator, *, street: bool = False) -> Model:
     """A cab, a frame with two to four axles, and a load: box, curtain sides, tank or tipper."""
     length, width, height = rng.uniform(6.0, 10.0), rng.uniform(2.3, 2.55), rng.uniform(3.1, 3.9)
-    paint, glass, half = _paint(rng), _glass(rng), width / 2
+    paint, glass, half = _street_paint(rng) if street else _paint(rng), _glass(rng), width / 2
     back, front = -length / 2, length / 2
     cab_back = front - rng.uniform(1.7, 2.3)
     cab_top = rng.uniform(2.6, min(3.3, height))
@@ -722,7 +754,7 @@ def _excavator(rng: np.random.Generator) -> Model:
     return Model("misc", 2 * (hand[0] + 0.1), 1.6, max(cab_top, elbow[2]), (tracks, house, cab, *arm))
 
 
-CLASSES = {
+CLASSES: dict[str, Callable[[np.random.Generator], Model]] = {
     "cyclist": cyclist,
     "pedestrian": pedestrian,
     "car": car,
@@ -732,3 +764,10 @@ CLASSES = {
     "misc": misc,
 }
 """Class name, in KINS' order, to the function that makes one."""
+
+STREET_CLASSES = CLASSES | {
+    "car": functools.partial(car, street=True),
+    "truck": functools.partial(truck, street=True),
+    "van": functools.partial(van, street=True),
+}
+"""The same, vehicles in the colours that most of them have."""

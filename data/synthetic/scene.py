@@ -7,7 +7,6 @@ that nothing is hidden by a thing without an annotation.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,23 +14,16 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from data.synthetic.background import Street, draw_background, sample_light, sample_street
+from amodal_jax.config import KINS_CLASS_NAMES
+from data.synthetic import kins_traffic, light_traffic
+from data.synthetic.background import draw_background
 from data.synthetic.camera import Camera, sample_camera
-from data.synthetic.objects import CLASSES
-from data.synthetic.solids import Light, Model, Pose, Sprite, outline_box, render
+from data.synthetic.photographs import Photographs, photographed_background
+from data.synthetic.placed import LEAST_VISIBLE_PIXELS, Placed
+from data.synthetic.solids import Light, Sprite, render
 
-FREQUENCY = {"cyclist": 0.11, "pedestrian": 0.13, "car": 0.34, "tram": 0.09, "truck": 0.1, "van": 0.11, "misc": 0.12}
-"""Share of each class among the objects that are placed; cars lead, as in KINS, but no class is rare."""
-FARTHEST = {"cyclist": 18.0, "pedestrian": 18.0, "car": 22.0, "tram": 36.0, "truck": 36.0, "van": 28.0, "misc": 18.0}
-NEAREST = {"cyclist": 5.0, "pedestrian": 4.5, "car": 6.0, "tram": 14.0, "truck": 11.0, "van": 8.0, "misc": 6.0}
-"""Depth in metres of the object's middle."""
-FEWEST, MOST = 3, 9
-LEAST_VISIBLE_SHARE = 0.2
-LEAST_VISIBLE_PIXELS = 12
-LEAST_INSIDE = 0.3
-"""Share of an object's box that has to lie inside the image."""
-GAP = 0.15
-"""Metres kept free between two objects' footprints."""
+TRAFFIC = {"kins": kins_traffic, "light": light_traffic}
+"""What is placed, and how it is distributed."""
 
 
 @dataclass(frozen=True)
@@ -55,27 +47,38 @@ class Scene:
     """nearest first: an instance hides those after it where their amodal masks overlap"""
 
 
-@dataclass(frozen=True)
-class _Placed:
-    model: Model
-    pose: Pose
-    footprint: Float[np.ndarray, "4 2"]
-    """corners (x, z), in order around"""
-    box: Float[np.ndarray, " 4"]
-
-
-def make_scene(seed: tuple[int, ...], width: int, height: int, classes: Sequence[str] = tuple(FREQUENCY)) -> Scene:
+def make_scene(
+    seed: tuple[int, ...],
+    width: int,
+    height: int,
+    classes: Sequence[str] = KINS_CLASS_NAMES,
+    traffic: str = "kins",
+    photographs: Photographs | None = None,
+) -> Scene:
     """The scene that belongs to this seed: the same image and masks each time, whatever was drawn before.
 
-    Only objects of `classes` are placed, in their shares among each other.
+    Args:
+        seed: of everything.
+        width: of the image, pixels.
+        height: of the image, pixels.
+        classes: those of which objects are placed, in their shares among each other.
+        traffic: a key of `TRAFFIC`.
+        photographs: what the objects are drawn on; None draws a street for them.
+
+    Raises:
+        ImageError: a photograph has gone or is damaged.
     """
+    kind = TRAFFIC[traffic]
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     camera = sample_camera(rng, width, height)
-    street, light = sample_street(rng), sample_light(rng)
-    canvas = draw_background(rng, camera, street, light)
-    placed = _nearest_first(_place_objects(rng, camera, street, classes))
+    street, light = kind.sample_street(rng), kind.sample_light(rng)
+    if photographs is None:
+        canvas = draw_background(rng, camera, street, light, detailed=kind.DETAILED)
+    else:
+        canvas = photographed_background(rng, camera, photographs)
+    placed = kind.place_objects(rng, camera, street, classes)
     taken = np.zeros((height, width), bool)
-    drawn: list[tuple[_Placed, Sprite]] = []
+    drawn: list[tuple[Placed, Sprite]] = []
     instances = []
     for item in placed:
         sprite = render(item.model, item.pose, camera, light, rng)
@@ -83,7 +86,7 @@ def make_scene(seed: tuple[int, ...], width: int, height: int, classes: Sequence
             continue
         window = sprite.window()
         visible = sprite.mask & ~taken[window]
-        if visible.sum() < max(LEAST_VISIBLE_PIXELS, LEAST_VISIBLE_SHARE * sprite.mask.sum()):
+        if visible.sum() < max(LEAST_VISIBLE_PIXELS, kind.LEAST_VISIBLE_SHARE * sprite.mask.sum()):
             continue
         amodal_mask, visible_mask = np.zeros((2, height, width), bool)
         amodal_mask[window], visible_mask[window] = sprite.mask, visible
@@ -94,130 +97,13 @@ def make_scene(seed: tuple[int, ...], width: int, height: int, classes: Sequence
     for _, sprite in reversed(drawn):
         window = sprite.window()
         canvas[window] = canvas[window] * (1 - sprite.opacity[..., None]) + sprite.premultiplied
-    return Scene(_photograph(rng, canvas), tuple(instances))
-
-
-# Where things stand
-
-
-def _place_objects(rng: np.random.Generator, camera: Camera, street: Street, classes: Sequence[str]) -> list[_Placed]:
-    names = [name for name in FREQUENCY if name in classes]
-    shares = np.array([FREQUENCY[name] for name in names])
-    placed: list[_Placed] = []
-    wanted = int(rng.integers(FEWEST, MOST + 1))
-    for _ in range(wanted):
-        model = CLASSES[names[rng.choice(len(names), p=shares / shares.sum())]](rng)
-        for _ in range(12):
-            beside = placed[rng.integers(len(placed))] if placed and rng.random() < 0.5 else None
-            pose = _sample_pose(rng, model, camera, street, beside)
-            footprint = _footprint(model, pose)
-            if footprint[:, 1].min() < 2.0:
-                continue
-            near = (other for other in placed if _could_touch(model, pose, other))
-            if any(in_front(footprint, other.footprint) is None for other in near):
-                continue
-            box = outline_box(model, pose, camera)
-            inside = np.clip(box, 0, (camera.width, camera.height) * 2)
-            area = (box[2] - box[0]) * (box[3] - box[1])
-            if (inside[2] - inside[0]) * (inside[3] - inside[1]) < LEAST_INSIDE * area:
-                continue
-            placed.append(_Placed(model, pose, footprint, box))
-            break
-    return placed
-
-
-def _sample_pose(
-    rng: np.random.Generator, model: Model, camera: Camera, street: Street, beside: _Placed | None
-) -> Pose:
-    """A place in a lane, at the roadside or on a pavement; with `beside`, one where the two are likely to overlap."""
-    name = model.class_name
-    nearest, farthest = NEAREST[name], FARTHEST[name]
-    z = float(np.exp(rng.uniform(np.log(nearest), np.log(farthest))))
-    middle = street.shift(z)
-    on_foot = name == "pedestrian"
-    left_walk, right_walk = street.left_edge - street.pavement, street.right_edge + street.pavement
-    if beside is not None:
-        z = float(
-            np.clip(beside.pose.z + rng.uniform(1.0, 10.0) * rng.choice([-1, 1], p=[0.4, 0.6]), nearest, farthest)
-        )
-        reach = 0.5 * (beside.box[2] - beside.box[0]) + 0.5 * camera.focal * max(model.width, 0.6 * model.length) / z
-        column = 0.5 * (beside.box[0] + beside.box[2]) + rng.choice([-1, 1]) * rng.uniform(0.4, 1.0) * reach
-        x = float(np.clip((column - camera.centre_x) * z / camera.focal, left_walk, right_walk))
-    elif (on_foot and rng.random() < 0.75) or (name == "misc" and rng.random() < 0.4):
-        side = rng.random() < 0.5
-        low, high = (left_walk, street.left_edge) if side else (street.right_edge, right_walk)
-        x = middle + rng.uniform(low, high)
-    elif name in ("cyclist", "misc") or (name != "tram" and rng.random() < 0.3):
-        inset = 0.5 * model.width + rng.uniform(0.1, 0.8)
-        x = middle + (street.left_edge + inset if rng.random() < 0.5 else street.right_edge - inset)
-    else:
-        x = middle + rng.choice(street.lanes) + rng.normal(0, 0.25)
-    heading = 2 * street.bend * z
-    if on_foot:
-        yaw = rng.uniform(0, 2 * np.pi)
-    else:
-        kind = rng.random()
-        across, any_way = (0.12, 0.03) if name == "tram" else (0.25, 0.15)
-        if kind < across:
-            yaw = heading + rng.choice([-1, 1]) * np.pi / 2 + rng.normal(0, 0.3)
-        elif kind < across + any_way:
-            yaw = rng.uniform(0, 2 * np.pi)
-        else:
-            oncoming = x < middle - 1.5 if rng.random() < 0.8 else rng.random() < 0.5
-            yaw = heading + (np.pi if oncoming else 0.0) + rng.normal(0, 0.08)
-    return Pose(x=float(x), z=z, yaw=float(yaw))
-
-
-def _footprint(model: Model, pose: Pose) -> Float[np.ndarray, "4 2"]:
-    a, b = model.length / 2 + GAP / 2, model.width / 2 + GAP / 2
-    corners = np.array([[a, -b, 0.0], [a, b, 0.0], [-a, b, 0.0], [-a, -b, 0.0]])
-    return pose.to_world(corners)[:, [0, 2]]
-
-
-def _could_touch(model: Model, pose: Pose, other: _Placed) -> bool:
-    """Whether the circles around two footprints meet: cheap, and false for most pairs."""
-    reach = sum(0.5 * math.hypot(thing.length + GAP, thing.width + GAP) for thing in (model, other.model))
-    return math.hypot(pose.x - other.pose.x, pose.z - other.pose.z) < reach
-
-
-def in_front(first: Float[np.ndarray, "4 2"], second: Float[np.ndarray, "4 2"]) -> bool | None:
-    """Whether the first of two rectangles on the ground is in front of the second, the camera standing at the origin.
-
-    A side of one rectangle that has the other beyond it is a wall between the two, and what stands on the camera's side
-    of a wall cannot be hidden by what stands beyond it. None where the rectangles overlap.
-    """
-    for one, other in ((first, second), (second, first)):
-        # The corners run clockwise seen from above, x to the right and z up.
-        following = one[[1, 2, 3, 0]]
-        outward = np.stack([one[:, 1] - following[:, 1], following[:, 0] - one[:, 0]], axis=1)
-        distance = (outward * one).sum(axis=1)
-        walls = (outward @ other.T >= distance[:, None]).all(axis=1)
-        if walls.any():
-            one_is_nearer = bool(distance[walls.argmax()] > 0)
-            return one_is_nearer if one is first else not one_is_nearer
-    return None
-
-
-def _nearest_first(placed: list[_Placed]) -> list[_Placed]:
-    """Orders objects so that none is hidden by a later one; a circle (rare) is broken at the nearest middle."""
-    rest = sorted(placed, key=lambda item: item.pose.z)
-    ahead = {
-        id(one): {id(other) for other in rest if other is not one and in_front(one.footprint, other.footprint) is False}
-        for one in rest
-    }
-    ordered = []
-    while rest:
-        left = {id(item) for item in rest}
-        free = next((item for item in rest if not ahead[id(item)] & left), rest[0])
-        rest.remove(free)
-        ordered.append(free)
-    return ordered
+    return Scene(_photograph(rng, canvas, DAYLIGHT if kind.DETAILED else ANY_LIGHT), tuple(instances))
 
 
 # Light and lens
 
 
-def _darken_ground(canvas: Float[np.ndarray, "H W 3"], placed: list[_Placed], camera: Camera, light: Light) -> None:
+def _darken_ground(canvas: Float[np.ndarray, "H W 3"], placed: list[Placed], camera: Camera, light: Light) -> None:
     """Contact shadows under the objects and the shadows that the sun casts of them, on the ground only."""
     height, width = canvas.shape[:2]
     shade = np.zeros((height, width), np.uint8)
@@ -240,19 +126,47 @@ def _darken_ground(canvas: Float[np.ndarray, "H W 3"], placed: list[_Placed], ca
     canvas *= factor[..., None]
 
 
-def _photograph(rng: np.random.Generator, canvas: Float[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
+@dataclass(frozen=True)
+class Lens:
+    """How the cameras of a set of scenes differ."""
+
+    blur: tuple[float, float]
+    """standard deviation in pixels of an image 620 wide"""
+    cast: float
+    """standard deviation of each channel's gain"""
+    exposure: tuple[float, float]
+    """mean and standard deviation of its logarithm"""
+    saturation: float
+    """of the colours, 1 as they are painted"""
+    noise: tuple[float, float]
+    """standard deviation, 0..255"""
+    contrast: float
+    """0 none, 1 a curve that triples the contrast of the middle tones"""
+
+
+ANY_LIGHT = Lens(blur=(0.25, 0.75), cast=0.05, exposure=(0.0, 0.22), saturation=1.0, noise=(0.5, 5.0), contrast=0.0)
+DAYLIGHT = Lens(blur=(0.15, 0.35), cast=0.02, exposure=(0.14, 0.1), saturation=0.72, noise=(0.5, 4.0), contrast=0.35)
+
+
+def _photograph(rng: np.random.Generator, canvas: Float[np.ndarray, "H W 3"], lens: Lens) -> UInt8[np.ndarray, "H W 3"]:
     """Blur, colour cast, exposure, gamma, vignette and sensor noise."""
     height, width = canvas.shape[:2]
-    canvas = cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.25, 0.75) * max(width / 620, 0.6))
-    cast = rng.normal(1.0, 0.05, 3)
-    exposure = float(np.exp(rng.normal(0.0, 0.22)))
+    canvas = cv2.GaussianBlur(canvas, (0, 0), rng.uniform(*lens.blur) * max(width / 620, 0.6))
+    if lens.saturation != 1:
+        grey = canvas.mean(axis=2, keepdims=True)
+        canvas = grey + np.float32(lens.saturation) * (canvas - grey)
+    cast = rng.normal(1.0, lens.cast, 3)
+    exposure = float(np.exp(rng.normal(*lens.exposure)))
     gamma = float(np.exp(rng.normal(0.0, 0.15)))
     levels = np.linspace(0, 1, 1024, dtype=np.float32)
     curve = 255 * levels**gamma
+    if lens.contrast:
+        smooth = levels * levels * (3 - 2 * levels)
+        curve = 255 * ((1 - lens.contrast) * levels + lens.contrast * smooth) ** gamma
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
     vignette = 1 - rng.uniform(0, 0.15) * (x * x + y * y)
     canvas *= vignette[..., None] * (cast * exposure * (levels.size - 1) / 255).astype(np.float32)
     toned = curve[np.clip(canvas, 0, levels.size - 1).astype(np.uint16)]
-    toned += rng.standard_normal(canvas.shape, dtype=np.float32) * np.float32(rng.uniform(0.5, 5.0))
+    toned += rng.standard_normal(canvas.shape, dtype=np.float32) * np.float32(rng.uniform(*lens.noise))
     return np.clip(toned + 0.5, 0, 255).astype(np.uint8)

@@ -8,12 +8,13 @@ draws a model on a supersampled layer of its own; nothing here knows what the pa
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 
 from data.synthetic.camera import NEAR_PLANE, Camera, clip_to_near_plane
 
@@ -119,20 +120,26 @@ class Light:
 
 
 @dataclass
-class Sprite:
-    """One object as drawn, before anything hides it, in the window of the image that it touches."""
+class Silhouette:
+    """One object's outline, before anything hides it, in the window of the image that it touches."""
 
     left: int
     top: int
-    premultiplied: Float[np.ndarray, "h w 3"]
-    """colour times opacity, 0..255"""
-    opacity: Float[np.ndarray, "h w"]
     mask: Bool[np.ndarray, "h w"]
     """at least half of the pixel lies inside the object's outline"""
 
     def window(self) -> tuple[slice, slice]:
         height, width = self.mask.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+
+@dataclass
+class Sprite(Silhouette):
+    """One object as drawn."""
+
+    premultiplied: Float[np.ndarray, "h w 3"]
+    """colour times opacity, 0..255"""
+    opacity: Float[np.ndarray, "h w"]
 
 
 class _Shape(NamedTuple):
@@ -143,6 +150,7 @@ class _Shape(NamedTuple):
     opacity: float = 1.0
 
 
+_NO_LIGHT = Light(np.array([0.0, 1.0, 0.0]), 1.0, np.zeros(3), np.zeros(3), 1.0)
 _CIRCLE = np.stack([np.cos(np.arange(16) * np.pi / 8), np.sin(np.arange(16) * np.pi / 8)], axis=1)
 # Three nested hulls, moved towards the sun, make a round thing look round: radius, shift, brightness.
 _ROUNDING = np.array([[1.0, 0.0, 0.62], [0.8, 0.18, 0.85], [0.5, 0.3, 1.0]])
@@ -233,17 +241,54 @@ def fixed_point(outline: Float[np.ndarray, "n 2"]) -> np.ndarray:
     return np.round(limited * (1 << SHIFT)).astype(np.int32)
 
 
+def silhouette(outlines: Sequence[Float[np.ndarray, "n 2"]], width: int, height: int) -> Silhouette | None:
+    """The union of polygons on an image of this size, pixels; None where no pixel of it lies in the image."""
+    frame = _window(outlines, width, height)
+    if frame is None:
+        return None
+    left, top, columns, rows = frame
+    layer = np.zeros((rows * SUPERSAMPLING, columns * SUPERSAMPLING), np.uint8)
+    points = fixed_point((np.concatenate(outlines) - (left, top)) * SUPERSAMPLING)
+    for polygon in np.split(points, np.cumsum([len(outline) for outline in outlines])[:-1]):
+        cv2.fillPoly(layer, [polygon], 255, cv2.LINE_8, SHIFT)
+    mask = _at_least_half(layer, columns, rows)
+    return Silhouette(left, top, mask) if mask.any() else None
+
+
+def _window(outlines: Sequence[Float[np.ndarray, "n 2"]], width: int, height: int) -> tuple[int, int, int, int] | None:
+    """Left, top, width and height of the part of the image that polygons may touch, pixels."""
+    if not outlines:
+        return None
+    corners = np.concatenate(outlines)
+    left, top = np.maximum(np.floor(corners.min(axis=0)).astype(int) - 1, 0)
+    right, bottom = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 1, (width, height))
+    if right <= left or bottom <= top:
+        return None
+    return int(left), int(top), int(right - left), int(bottom - top)
+
+
+def _at_least_half(layer: UInt8[np.ndarray, "h2 w2"], width: int, height: int) -> Bool[np.ndarray, "h w"]:
+    """The pixels of which at least half is not zero on the supersampled layer."""
+    filled = (layer > 0).astype(np.uint8) * 255
+    return cv2.resize(filled, (width, height), interpolation=cv2.INTER_AREA) >= 128
+
+
+def outline(model: Model, pose: Pose, camera: Camera) -> Silhouette | None:
+    """The mask of the object that `render` paints, without the work of painting it.
+
+    A pixel on the rim of a rounded part may differ, where the lit side of what is painted touches its outline.
+    """
+    return silhouette([shape.outline for shape in _shapes(model, pose, camera, _NO_LIGHT)], camera.width, camera.height)
+
+
 def render(model: Model, pose: Pose, camera: Camera, light: Light, rng: np.random.Generator) -> Sprite | None:
     """Draws one object; None where no pixel of it lies in the image."""
     shapes = _shapes(model, pose, camera, light)
-    if not shapes:
+    frame = _window([shape.outline for shape in shapes], camera.width, camera.height)
+    if frame is None:
         return None
+    left, top, width, height = frame
     corners = np.concatenate([shape.outline for shape in shapes])
-    left, top = np.maximum(np.floor(corners.min(axis=0)).astype(int) - 1, 0)
-    right, bottom = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 1, (camera.width, camera.height))
-    if right <= left or bottom <= top:
-        return None
-    height, width = int(bottom - top), int(right - left)
     layer = np.zeros((height * SUPERSAMPLING, width * SUPERSAMPLING, 4), np.uint8)
     points = fixed_point((corners - (left, top)) * SUPERSAMPLING)
     start = 0
@@ -253,7 +298,7 @@ def render(model: Model, pose: Pose, camera: Camera, light: Light, rng: np.rando
         cv2.fillPoly(layer, [points[start:end]], colour, cv2.LINE_8, SHIFT)
         start = end
     alpha = layer[..., 3]
-    mask = cv2.resize((alpha > 0).astype(np.uint8) * 255, (width, height), interpolation=cv2.INTER_AREA) >= 128
+    mask = _at_least_half(alpha, width, height)
     if not mask.any():
         return None
     painted = cv2.multiply(layer[..., :3], cv2.merge([alpha] * 3), scale=1 / 255)
@@ -263,7 +308,7 @@ def render(model: Model, pose: Pose, camera: Camera, light: Light, rng: np.rando
     clear = float(np.exp(-max(pose.z, 0.0) / light.visibility))
     premultiplied *= clear
     premultiplied += ((1 - clear) * light.haze).astype(np.float32) * opacity[..., None]
-    return Sprite(int(left), int(top), premultiplied, opacity, mask)
+    return Sprite(left, top, mask, premultiplied, opacity)
 
 
 def _texture(rng: np.random.Generator, height: int, width: int, gloss: float) -> Float[np.ndarray, "h w"]:

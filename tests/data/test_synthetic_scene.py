@@ -1,23 +1,28 @@
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.synthetic import kins_traffic
 from data.synthetic.background import sample_light
 from data.synthetic.camera import NEAR_PLANE, Camera, clip_to_near_plane, sample_camera
+from data.synthetic.footprints import in_front, nearest_first
 from data.synthetic.objects import CLASSES
-from data.synthetic.scene import LEAST_VISIBLE_PIXELS, LEAST_VISIBLE_SHARE, in_front, make_scene
-from data.synthetic.solids import Pose, outline_box, render
+from data.synthetic.placed import LEAST_VISIBLE_PIXELS
+from data.synthetic.scene import TRAFFIC, make_scene
+from data.synthetic.solids import Pose, outline, outline_box, render
 
 seeds = st.integers(0, 2**32 - 1)
 
 
+@pytest.mark.parametrize("traffic", TRAFFIC)
 @given(seed=seeds, width=st.integers(64, 260), height=st.integers(24, 100))
-@settings(max_examples=30)
-def test_masks_partition_what_the_objects_cover(seed, width, height):
-    scene = make_scene((seed,), width, height)
+@settings(max_examples=20)
+def test_masks_partition_what_the_objects_cover(traffic, seed, width, height):
+    scene = make_scene((seed,), width, height, traffic=traffic)
     assert scene.image.shape == (height, width, 3)
     assert scene.image.dtype == np.uint8
     nearer = np.zeros((height, width), bool)
@@ -28,7 +33,7 @@ def test_masks_partition_what_the_objects_cover(seed, width, height):
         nearer |= instance.amodal_mask
         visible = instance.visible_mask.sum()
         assert visible >= LEAST_VISIBLE_PIXELS
-        assert visible >= LEAST_VISIBLE_SHARE * instance.amodal_mask.sum()
+        assert visible >= TRAFFIC[traffic].LEAST_VISIBLE_SHARE * instance.amodal_mask.sum()
     visible = np.sum([instance.visible_mask for instance in scene.instances], axis=0)
     np.testing.assert_array_equal(visible, nearer)
 
@@ -40,8 +45,10 @@ def test_a_seed_gives_one_scene_and_another_seed_another():
     assert (first.image != other.image).any()
 
 
-def test_scenes_hold_all_classes_and_plenty_of_occlusion():
-    instances = [instance for index in range(50) for instance in make_scene((1, index), 207, 64).instances]
+def test_light_traffic_holds_all_classes_and_plenty_of_occlusion():
+    instances = [
+        instance for index in range(50) for instance in make_scene((1, index), 207, 64, traffic="light").instances
+    ]
     names = [instance.class_name for instance in instances]
     shares = {name: names.count(name) / len(names) for name in CLASSES}
     assert set(names) == set(CLASSES)
@@ -49,6 +56,68 @@ def test_scenes_hold_all_classes_and_plenty_of_occlusion():
     assert max(shares, key=shares.__getitem__) == "car"
     hidden = np.array([1 - i.visible_mask.sum() / i.amodal_mask.sum() for i in instances])
     assert 0.3 < (hidden > 0.05).mean() < 0.7
+
+
+def test_kins_traffic_is_as_full_as_kins():
+    counts, names, hidden, depths, covered = [], [], [], [], []
+    for index in range(60):
+        rng = np.random.default_rng(index)
+        camera, street = sample_camera(rng, 414, 125), kins_traffic.sample_street(rng)
+        taken = np.zeros((125, 414), bool)
+        placed = kins_traffic.place_objects(rng, camera, street, tuple(CLASSES))
+        for item in placed:
+            drawn = outline(item.model, item.pose, camera)
+            window = drawn.window()
+            hidden.append((drawn.mask & taken[window]).sum() / drawn.mask.sum())
+            taken[window] |= drawn.mask
+        counts.append(len(placed))
+        names += [item.model.class_name for item in placed]
+        depths += [item.pose.z for item in placed]
+        covered.append(taken.mean())
+    hidden = np.array(hidden)
+    # KINS has 12.53 instances, 53.6 % occluded, a mean ratio of 31.7 %, 8.3 % covered and 68.6 % cars.
+    assert np.mean(counts) == pytest.approx(12.5, abs=2.5)
+    assert (hidden > 0).mean() == pytest.approx(0.536, abs=0.1)
+    assert hidden.mean() == pytest.approx(0.317, abs=0.07)
+    assert np.mean(covered) == pytest.approx(0.083, abs=0.025)
+    assert names.count("car") / len(names) == pytest.approx(0.686, abs=0.07)
+    assert set(names) == set(CLASSES)
+    # Figure 4a: nearly uniform.
+    assert np.histogram(hidden[hidden > 0], np.linspace(0, 1, 6))[0].min() > 0.1 * (hidden > 0).sum()
+    # Small and distant ones are there, as well as near ones.
+    assert np.quantile(depths, 0.1) < 16
+    assert np.quantile(depths, 0.9) > 45
+
+
+@given(seed=seeds)
+@settings(max_examples=40)
+def test_none_is_hidden_by_a_later_one(seed):
+    rng = np.random.default_rng(seed)
+    rectangles = [_rectangle(rng) for _ in range(5)]
+    behind = np.array([[in_front(one, other) is False for other in rectangles] for one in rectangles])
+
+    def wrong(order):
+        return sum(behind[earlier, later] for earlier, later in itertools.combinations(order, 2))
+
+    order = nearest_first(rectangles, [rectangle[:, 1].mean() for rectangle in rectangles])
+    assert sorted(order) == list(range(5))
+    # Where each hides the next in a circle no order is right.
+    if any(wrong(other) == 0 for other in itertools.permutations(range(5))):
+        assert wrong(order) == 0
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_an_outline_is_the_mask_of_what_is_painted(name):
+    rng = np.random.default_rng(5)
+    for _ in range(10):
+        camera = sample_camera(rng, 310, 94)
+        model = CLASSES[name](rng)
+        pose = Pose(rng.uniform(-6, 6), rng.uniform(3, 25), rng.uniform(0, 2 * np.pi))
+        sprite, drawn = render(model, pose, camera, sample_light(rng), rng), outline(model, pose, camera)
+        assert (sprite is None) == (drawn is None)
+        if sprite is not None and drawn is not None:
+            assert (drawn.left, drawn.top) == (sprite.left, sprite.top)
+            assert (drawn.mask != sprite.mask).sum() <= max(2, 0.003 * sprite.mask.sum())
 
 
 @pytest.mark.parametrize("name", CLASSES)
