@@ -70,6 +70,11 @@ def union(masks: Sequence[Rle]) -> Rle:
     return _as_text(coco_mask.merge(list(masks)))
 
 
+def intersection(masks: Sequence[Rle]) -> Rle:
+    """The pixels that all of one or more masks of one size have."""
+    return _as_text(coco_mask.merge(list(masks), intersect=True))
+
+
 def intersection_area(*masks: Rle) -> int:
     """The number of pixels that all of one or more masks of one size have."""
     return int(coco_mask.area(coco_mask.merge(list(masks), intersect=True)))

@@ -12,7 +12,6 @@ from data.kins.categories import RIDER_ID, RIDER_NAME
 from data.kins.layout import ANNOTATION_FILES, INSTRUCTIONS, SPLITS
 from data.kins.problems import REPEATED_ID, UNKNOWN_CATEGORY, UNKNOWN_IMAGE, Problem
 
-
 _LARGEST_SIDE = 65535  # pixels, what JPEG can hold
 
 

@@ -41,6 +41,11 @@ class Instance:
         return 1.0 - self.visible_area / segmentation.area(self.amodal)
 
 
+def is_finite_number(value: Any) -> bool:
+    """Whether a value of a json file is a number to calculate with; an integer may be larger than any float."""
+    return (isinstance(value, float) and math.isfinite(value)) or (isinstance(value, int) and fits(value))
+
+
 def read_instance(annotation: dict, keys: Keys, height: int, width: int) -> tuple[Instance | None, list[str]]:
     """Reads an annotation, and what is wrong with it, as kinds of problem; None where it has no amodal mask.
 
@@ -106,11 +111,7 @@ def _masks(annotation: dict, keys: Keys, height: int, width: int) -> tuple[Rle |
 def _box(stored: Any, rle: Rle, height: int, width: int) -> tuple[Box, list[str]]:
     """The stored xywh box as xyxy clipped to the image, or the mask's box and the reason why."""
     of_mask = segmentation.bounding_box(rle)
-    if not (
-        isinstance(stored, list)
-        and len(stored) == 4
-        and all(isinstance(value, int | float) and math.isfinite(value) for value in stored)
-    ):
+    if not (isinstance(stored, list) and len(stored) == 4 and all(is_finite_number(value) for value in stored)):
         return of_mask, [kinds.BOX_UNREADABLE]
     x, y, box_width, box_height = (float(value) for value in stored)
     if box_width < 1 or box_height < 1:
