@@ -10,9 +10,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
-from data.commands import check, from_cocoa, statistics, synthesise
+from data.commands import browse, check, from_cocoa, statistics, synthesise
 
 COMMANDS = {
+    "browse": browse,
     "check": check,
     "from-cocoa": from_cocoa,
     "statistics": statistics,
