@@ -123,9 +123,18 @@ def _write_repaired(reports: list[Report], path: Path, out: Path) -> int:
         write_atomically(places[report.source.name], json.dumps(report.repair.content) + "\n")
         changes[places[report.source.name].name] = [asdict(change) for change in report.repair.changes]
         left += report.repair.left
-    write_atomically(list_place, json.dumps(changes, indent=1) + "\n")
+    write_atomically(list_place, _line_for_each(changes))
     print(f"{sum(map(len, changes.values()))} changes, listed in {list_place}; the repaired copy is {out}")
     if left:
         print(f"left in it, {count_errors(left)} of them errors:")
         _print_findings(left)
     return count_errors(left)
+
+
+def _line_for_each(changes: dict[str, list[dict[str, Any]]]) -> str:
+    """Json with a change in each line, since masks spread over many are no help to a reader."""
+    parts = []
+    for name, entries in changes.items():
+        lines = ",\n".join(f"  {json.dumps(entry)}" for entry in entries)
+        parts.append(f" {json.dumps(name)}: [\n{lines}\n ]" if entries else f" {json.dumps(name)}: []")
+    return "{\n" + ",\n".join(parts) + "\n}\n"

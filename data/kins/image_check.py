@@ -3,7 +3,7 @@
 N is the number of instances of the image that have an amodal mask.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,13 +70,17 @@ def look_at(annotations: Sequence[dict[str, Any]], keys: Keys, height: int, widt
 
 def check_annotations(looked: Looked, keys: Keys, image_id: int) -> list[Finding]:
     """Everything that is wrong with, or strange about, the annotations of an image."""
-    found = [
-        Finding(kind, "annotation", (identifier,), image_id)
-        for identifier, flaws in looked.problems.items()
-        for kind in dict.fromkeys(flaws)
-        if not (kind == problems.INMODAL_OUTSIDE and _is_apart(looked, identifier))
-    ]
-    for annotation, instance in zip(looked.entries, looked.instances, strict=True):
+    readable = {instance.id: (annotation, instance) for annotation, instance in _pairs(looked)}
+    found = []
+    for identifier, flaws in looked.problems.items():
+        pair = readable.get(identifier)
+        for kind in dict.fromkeys(flaws):
+            # What is wholly outside has a kind of its own.
+            if kind == problems.INMODAL_OUTSIDE and pair and not pair[1].visible_area:
+                continue
+            detail = _box_detail(kind, *pair, keys) if pair else ""
+            found.append(Finding(kind, "annotation", (identifier,), image_id, detail))
+    for annotation, instance in _pairs(looked):
         found += [
             Finding(kind, "annotation", (instance.id,), image_id, detail)
             for kind, detail in _alone(annotation, instance, keys)
@@ -91,13 +95,13 @@ def check_annotations(looked: Looked, keys: Keys, image_id: int) -> list[Finding
 def area_flaw(stored: Any, mask: Rle, others: Sequence[Rle] = ()) -> tuple[str, str] | None:
     """The kind and detail of what is wrong with a stored area, which may be that of a mask or of one of others."""
     if not is_finite_number(stored):
-        return kinds.AREA_MISSING, ""
+        return kinds.AREA_MISSING, "is no number"
     for candidate in (mask, *others):
         x1, y1, x2, y2 = segmentation.bounding_box(candidate)
         pixels = segmentation.area(candidate)
         if abs(stored - pixels) <= _AREA_TOLERANCE * pixels + (x2 - x1 + y2 - y1) / 2 + 1:
             return None
-    return kinds.AREA_DISAGREES, f"{stored:g} is stored, the mask has {segmentation.area(mask)} pixels"
+    return kinds.AREA_DISAGREES, f"is {stored:g}, the mask has {segmentation.area(mask)} pixels"
 
 
 def together(looked: Looked) -> list[tuple[str, tuple[int, ...], str]]:
@@ -140,17 +144,29 @@ def _alone(annotation: dict[str, Any], instance: Instance, keys: Keys) -> list[t
         found.append((kinds.TINY, f"{x2 - x1:g} x {y2 - y1:g} pixels"))
     # KINS of 2019 has one area, and nothing says of which mask.
     others = [] if keys.inmodal_area else [instance.inmodal]
-    flaws = [area_flaw(annotation.get(keys.amodal_area), instance.amodal, others)]
+    flaws = {keys.amodal_area: area_flaw(annotation.get(keys.amodal_area), instance.amodal, others)}
     if keys.inmodal_area and segmentation.area(instance.inmodal):
-        flaws.append(area_flaw(annotation.get(keys.inmodal_area), instance.inmodal))
-    found += [flaw for flaw in flaws if flaw]
+        flaws[keys.inmodal_area] = area_flaw(annotation.get(keys.inmodal_area), instance.inmodal)
+    found += [(flaw[0], f"'{key}' {flaw[1]}") for key, flaw in flaws.items() if flaw]
     if instance.visible_area == 0 and segmentation.area(instance.inmodal):
         found.append((kinds.INMODAL_APART, ""))
     return found
 
 
-def _is_apart(looked: Looked, identifier: int) -> bool:
-    return any(instance.id == identifier and not instance.visible_area for instance in looked.instances)
+def _pairs(looked: Looked) -> Iterator[tuple[dict[str, Any], Instance]]:
+    return zip(looked.entries, looked.instances, strict=True)
+
+
+def _box_detail(kind: str, annotation: dict[str, Any], instance: Instance, keys: Keys) -> str:
+    """What a box that disagrees with its mask is, and what the mask's is; nothing for another kind."""
+    for which, key, mask in (
+        ("amodal", keys.amodal_box, instance.amodal),
+        ("inmodal", keys.inmodal_box, instance.inmodal),
+    ):
+        if kind in (f"{which} {problems.BOX_DISAGREES}", f"{which} {problems.BOX_UNDER_PIXEL}"):
+            x1, y1, x2, y2 = segmentation.bounding_box(mask)
+            return f"'{key}' is {annotation[key]}, the mask's {[x1, y1, x2 - x1, y2 - y1]}"
+    return ""
 
 
 def _some(looked: Looked, members: list[int]) -> Looked:
