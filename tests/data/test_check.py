@@ -147,7 +147,8 @@ CASES = {
             (kinds.ORDER_GAP, 1, 3),
             (kinds.HIDDEN_UNEXPLAINED, 3),
         },
-        None,
+        # The orders of the others may be about it, so that they are left.
+        THE_SAME,
     ),
     "inmodal mask apart": (
         spoil_second(i_segm=polygon(100, 0, 110, 5), i_bbox=[100, 0, 10, 5], i_area=50),
@@ -213,6 +214,13 @@ CASES = {
         add("annotations", annotation(9, (80, 10, 110, 50), cluster=2, category_id=2)),
         {(kinds.DUPLICATE, 4, 9)},
         NOTHING_LEFT,
+    ),
+    "two without any mask": (
+        lambda content: content["annotations"].extend(
+            {"id": number, "image_id": 1, "category_id": 4} for number in (5, 6)
+        ),
+        {(problems.AMODAL_MISSING, 5), (problems.AMODAL_MISSING, 6)},
+        THE_SAME,
     ),
     "an image that is not listed": (
         add("annotations", annotation(5, (0, 0, 8, 8), image_id=77)),
