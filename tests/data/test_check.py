@@ -25,6 +25,7 @@ from data.kins.layout import ANNOTATION_FILES, IMAGE_FOLDERS
 from data.kins.orders import clusters_and_orders
 from data.kins.polygon_clipping import clip_polygon
 from data.kins.sources import Source, find_sources
+from tests.damaged_json import damaged
 
 ROOT = Path(__file__).parents[2]
 DUMMY_DATA = ROOT / "data" / "kins" / "dummy_data"
@@ -411,34 +412,10 @@ def checked(content, **arguments):
         return check(content, Path(folder), **arguments)
 
 
-ODD_VALUES = [None, True, -1, 0, 3, 2**70, 10**400, 1.5, 4.0, float("nan"), float("inf"), 1e300, "", "7", "x", [], {}]
-ODD_VALUES += [[1], [[1, 2, 3, 4]], [[[1, 2], [3, 4], [5, 9]]], {"size": [HEIGHT, WIDTH], "counts": "0"}, "\ud800"]
-ODD_VALUES += [{"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}, [[0, 0, 1e4, 0, 50, 50]], [0, 0, 5, 5]]
-
-
-def places(value, path=()):
-    """Every place in a json value."""
-    yield path
-    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, child in children:
-        yield from places(child, (*path, key))
-
-
 @given(st.data())
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 def test_a_damaged_file_is_checked_and_mended_for_good(data):
-    content = scene()
-    for _ in range(data.draw(st.integers(1, 4))):
-        *path, last = data.draw(st.sampled_from([place for place in places(content) if place]))
-        parent = content
-        for key in path:
-            parent = parent[key]
-        if isinstance(parent, dict) and data.draw(st.booleans()):
-            del parent[last]
-        else:
-            parent[last] = copy.deepcopy(data.draw(st.sampled_from(ODD_VALUES)))
-    if not isinstance(content, dict):
-        return
+    content = damaged(data.draw, scene())
     before = json.dumps(content)
     report = checked(content, repair=True)
     assert json.dumps(content) == before
