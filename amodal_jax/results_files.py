@@ -6,7 +6,6 @@ file and the place of the detection in its list, counted from 0.
 """
 
 import difflib
-import json
 import logging
 import re
 import sys
@@ -17,6 +16,7 @@ from tqdm import tqdm
 
 from amodal_jax import segmentation
 from amodal_jax.errors import DataError
+from amodal_jax.json_file import read_json, shorten
 from amodal_jax.metrics import AnnotatedImages, Result
 
 _logger = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ def _read_file(path: Path, kind: str, images: _Images, truth: AnnotatedImages, p
         for index, entry in enumerate(bar):
             try:
                 if not isinstance(entry, dict):
-                    raise _Unusable(f"is no json object, but {_shorten(entry)}")
+                    raise _Unusable(f"is no json object, but {shorten(entry)}")
                 image_id = images.find(entry)
                 result: Result = {
                     "image_id": image_id,
@@ -148,18 +148,11 @@ def _read_file(path: Path, kind: str, images: _Images, truth: AnnotatedImages, p
 
 
 def _entries(path: Path) -> list[Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: is no complete json file ({error}); write or copy it again") from None
+    content = read_json(path)
     if not isinstance(content, list):
         whole = isinstance(content, dict) and "annotations" in content
         hint = '; take the list under its key "annotations"' if whole else ""
-        raise DataError(f"{path}: holds no list of results, but {_shorten(content)}{hint}")
+        raise DataError(f"{path}: holds no list of results, but {shorten(content)}{hint}")
     if not content:
         raise DataError(
             f"{path}: is an empty list, which leaves nothing to score; leave the file out or write it again"
@@ -192,7 +185,7 @@ def _integer(entry: dict[str, Any], key: str) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise _Unusable(f'needs a whole number as "{key}"; it has {_shorten(value)}')
+        raise _Unusable(f'needs a whole number as "{key}"; it has {shorten(value)}')
     return value
 
 
@@ -207,14 +200,14 @@ def _category(entry: dict[str, Any], truth: AnnotatedImages) -> int:
 def _number(entry: dict[str, Any], key: str) -> float:
     value = entry.get(key)
     if not _is_number(value):
-        raise _Unusable(f'needs a finite number as "{key}"; it has {_shorten(value)}')
+        raise _Unusable(f'needs a finite number as "{key}"; it has {shorten(value)}')
     return float(value)
 
 
 def _probability(entry: dict[str, Any], key: str) -> float:
     value = entry[key]
     if not isinstance(value, bool) and not (_is_number(value) and 0 <= value <= 1):
-        raise _Unusable(f'needs a probability within 0..1 as "{key}", or none at all; it has {_shorten(value)}')
+        raise _Unusable(f'needs a probability within 0..1 as "{key}", or none at all; it has {shorten(value)}')
     return float(value)
 
 
@@ -222,7 +215,7 @@ def _box(entry: dict[str, Any], height: int, width: int) -> tuple[list[float], b
     """The box, and whether it reaches outside the image."""
     box = entry.get("bbox")
     if not (isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))):
-        raise _Unusable(f'needs [x, y, width, height] in pixels as "bbox"; it has {_shorten(box)}')
+        raise _Unusable(f'needs [x, y, width, height] in pixels as "bbox"; it has {shorten(box)}')
     x, y, box_width, box_height = box
     if box_width < 0 or box_height < 0:
         raise _Unusable(f'has a "bbox" of negative width or height, {box}; COCO\'s boxes are [x, y, width, height]')
@@ -234,11 +227,11 @@ def _mask(entry: dict[str, Any], height: int, width: int) -> tuple[segmentation.
     """The mask, and whether it was cut off at the image's border."""
     found = entry.get("segmentation")
     if not isinstance(found, list | dict):
-        raise _Unusable(f'needs a run-length code or polygons as "segmentation"; it has {_shorten(found)}')
+        raise _Unusable(f'needs a run-length code or polygons as "segmentation"; it has {shorten(found)}')
     rle, flaws = segmentation.parse(found, height, width)
     if isinstance(found, dict) and segmentation.SIZE_DIFFERS in flaws:
         raise _Unusable(
-            f'its "segmentation" is of the size {_shorten(found.get("size"))}, but the image has {height} rows and '
+            f'its "segmentation" is of the size {shorten(found.get("size"))}, but the image has {height} rows and '
             f"{width} columns; write masks in pixels of the image's file, size as [height, width]"
         )
     unreadable = set(flaws) - {segmentation.POLYGON_TOO_SHORT, segmentation.BEYOND_IMAGE}
@@ -254,13 +247,3 @@ def _is_number(value: Any) -> TypeGuard[float]:
     # Comparisons are false for NaN, and take whole numbers that no float can hold.
     largest = sys.float_info.max
     return isinstance(value, int | float) and not isinstance(value, bool) and -largest <= value <= largest
-
-
-def _shorten(value: Any) -> str:
-    """A json value as it may stand in a message."""
-    if value is None:
-        return "none"
-    if isinstance(value, dict):
-        return f"an object with the keys {', '.join(list(value)[:8])}"
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

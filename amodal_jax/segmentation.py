@@ -20,8 +20,10 @@ BEYOND_IMAGE = "mask reaching outside its image"
 
 # Annotation tools round outwards at the border of an image; what lies further out is an error of the file.
 _BORDER_TOLERANCE = 1.0
-# The rasteriser's work grows with the length of the outline, so that one wild coordinate would stop the machine.
+# The rasteriser's work and memory grow with the length of the outline, so that one wild coordinate, or many points of
+# which each is far from the last, would stop the machine.
 _LARGEST_COORDINATE = 1e5
+_LONGEST_OUTLINE = 1e6
 
 
 class Rle(TypedDict):
@@ -73,6 +75,22 @@ def union(masks: Sequence[Rle]) -> Rle:
 def intersection(masks: Sequence[Rle]) -> Rle:
     """The pixels that all of one or more masks of one size have."""
     return _as_text(coco_mask.merge(list(masks), intersect=True))
+
+
+def majority(masks: Sequence[Rle]) -> Rle:
+    """The pixels that more than half of one or more masks of one size have."""
+    ends = np.concatenate([np.cumsum(run_lengths(rle["counts"])) for rle in masks])
+    # In every mask background ends first, then foreground, and so on in turns.
+    changes = np.concatenate([np.resize([1, -1], len(run_lengths(rle["counts"]))) for rle in masks])
+    order = np.argsort(ends, kind="stable")
+    wanted = np.cumsum(changes[order]) > len(masks) / 2
+    # Of several changes at one place the last one counts.
+    places, last = ends[order], np.append(np.diff(ends[order]) > 0, True)
+    places, wanted = places[last], wanted[last]
+    switches = places[np.flatnonzero(np.diff(wanted, prepend=False))]
+    height, width = masks[0]["size"]
+    runs = np.diff(switches[switches < height * width], prepend=0, append=height * width)
+    return _as_text(coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width))
 
 
 def intersection_area(*masks: Rle) -> int:
@@ -149,7 +167,8 @@ def _parse_rle(segmentation: dict, height: int, width: int) -> Parsed:
         return Parsed(None, (RLE_UNREADABLE,))
     if not isinstance(size, Sequence) or list(size) != [height, width]:
         return Parsed(None, (SIZE_DIFFERS,))
-    if len(runs) == 0 or runs.min() < 0 or runs.sum() != height * width:
+    # A sum of huge runs may wrap around to the right one.
+    if len(runs) == 0 or runs.min() < 0 or runs.max() > height * width or runs.sum() != height * width:
         return Parsed(None, (RLE_UNREADABLE,))
     return Parsed(
         _as_text(coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)), ()
@@ -178,7 +197,7 @@ def polygons(segmentation: Any) -> tuple[list[Float[np.ndarray, "points 2"]], tu
             points = points.reshape(-1)
         if points.ndim != 1 or points.size % 2 or np.isnan(points).any():
             flaws[POLYGON_UNREADABLE] = None
-        elif np.any(np.abs(points) > _LARGEST_COORDINATE):
+        elif np.any(np.abs(points) > _LARGEST_COORDINATE) or _outline(points) > _LONGEST_OUTLINE:
             flaws[POLYGON_TOO_FAR] = None
         elif points.size < 6:
             flaws[POLYGON_TOO_SHORT] = None
@@ -198,6 +217,12 @@ def _parse_polygons(segmentation: Any, height: int, width: int) -> Parsed:
         flaws = (*flaws, BEYOND_IMAGE)
     united = coco_mask.merge(coco_mask.frPyObjects([points.ravel().tolist() for points in drawable], height, width))
     return Parsed(_as_text(united), flaws)
+
+
+def _outline(points: Float[np.ndarray, " coordinates"]) -> float:
+    """The length of a closed polygon, each side by the longer of its two differences."""
+    corners = points.reshape(-1, 2)
+    return float(np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1, initial=0).sum())
 
 
 def _as_text(rle: dict) -> Rle:

@@ -1,24 +1,52 @@
-"""A json file that holds an object, as every annotation format has it at its top."""
+"""Json files that hold an object, as every annotation format has it at its top, and what stands in them."""
 
-import json
 from pathlib import Path
+from typing import Any
 
 from amodal_jax.errors import DataError
+from amodal_jax.json_file import read_json, shorten
 
 
 def read_json_object(path: Path) -> dict:
-    """Reads a json file.
+    """Reads a json file as `amodal_jax.json_file.read_json` does.
 
     Raises:
-        DataError: the file is missing, cannot be read, is cut off, no json, nested too deeply, or holds something else
-            than an object.
+        DataError: the file cannot be read or is no json, or holds something else than an object.
     """
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no complete json file ({error}): fetch it again") from None
+    content = read_json(path)
     if not isinstance(content, dict):
-        raise DataError(f"{path} holds no json object")
+        raise DataError(f"{path} holds no json object, but {shorten(content)}")
     return content
+
+
+def integer(entry: dict[str, Any], key: str, where: str) -> int:
+    """The whole number under a key.
+
+    Raises:
+        DataError: there is none, or it needs more than 64 bits; the message begins with `where`.
+    """
+    value = entry.get(key)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise DataError(f"{where} has no whole number under '{key}'")
+    if not fits(value):
+        raise DataError(f"{where} has {value} under '{key}', which needs more than 64 bits; renumber the file")
+    return value
+
+
+def fits(value: int) -> bool:
+    """Whether a signed integer of 64 bits, which records have, can hold a value."""
+    return -(2**63) <= value < 2**63
+
+
+def name(entry: dict[str, Any], key: str) -> str | None:
+    """The text under a key, with single spaces and none at its ends; None where there is none that can be printed.
+
+    What cannot be printed steers terminals or has no encoding: control characters, halves of surrogate pairs.
+    """
+    value = entry.get(key)
+    if not isinstance(value, str):
+        return None
+    plain = " ".join(value.split())
+    return plain if plain and plain.isprintable() else None

@@ -10,14 +10,34 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
-from data.commands import browse, check, from_cocoa, statistics, synthesise
+from data.commands import (
+    browse,
+    check,
+    from_cocoa,
+    from_d2sa,
+    from_labelme,
+    inmodal,
+    orders,
+    statistics,
+    synthesise,
+    to_coco,
+    to_kitti_instances,
+    vote,
+)
 
 COMMANDS = {
     "browse": browse,
     "check": check,
     "from-cocoa": from_cocoa,
+    "from-d2sa": from_d2sa,
+    "from-labelme": from_labelme,
+    "inmodal": inmodal,
+    "orders": orders,
     "statistics": statistics,
     "synthesise": synthesise,
+    "to-coco": to_coco,
+    "to-kitti-instances": to_kitti_instances,
+    "vote": vote,
 }
 
 

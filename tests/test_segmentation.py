@@ -131,3 +131,17 @@ def test_any_text_is_a_mask_of_the_image_or_refused(counts):
 
 def test_an_empty_list_is_no_mask():
     assert segmentation.parse([], 4, 5) == (None, ())
+
+
+@given(
+    st.integers(1, 6).flatmap(
+        lambda count: st.lists(st.integers(0, 2**20 - 1), min_size=count, max_size=count),
+    )
+)
+def test_majority_is_counted_in_every_pixel(bits):
+    masks = np.array(
+        [[[number >> (5 * row + column) & 1 for column in range(5)] for row in range(4)] for number in bits]
+    )
+    voted = segmentation.majority([segmentation.encode(mask.astype(bool)) for mask in masks])
+    np.testing.assert_array_equal(segmentation.decode(voted), masks.sum(axis=0) * 2 > len(masks))
+    assert voted == segmentation.encode(segmentation.decode(voted))

@@ -15,6 +15,7 @@ from amodal_jax.cores import usable_cores
 from amodal_jax.errors import ConfigError
 from data.kins.check import Report, check_file, count_errors, differing_categories
 from data.kins.findings import EXAMPLES, KINDS, Finding, describe, grouped
+from data.kins.layout import ANNOTATION_FILES
 from data.kins.sources import find_sources
 from data.outputs import refuse_existing
 
@@ -76,10 +77,16 @@ def run(arguments: argparse.Namespace) -> int:
 def _print_report(report: Report) -> None:
     warnings = len(report.findings) - report.errors
     print(
-        f"{report.source.path}: KINS {report.release or 'of no known release'}, {report.images} images, "
+        f"{report.source.path}: {_form(report.release)}, {report.images} images, "
         f"{report.annotations} annotations: {report.errors} errors, {warnings} warnings"
     )
     _print_findings(report.findings)
+
+
+def _form(release: str | None) -> str:
+    if release is None:
+        return "no known form"
+    return f"KINS {release}" if release in ANNOTATION_FILES else release
 
 
 def _print_findings(findings: Any) -> None:

@@ -8,36 +8,30 @@ from pathlib import Path
 
 from amodal_jax.errors import ConfigError
 from data.cocoa.convert import convert
+from data.commands import conversion
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
     parser.add_argument("source", type=Path, help="the folder of json files and images")
-    parser.add_argument("--out", type=Path, required=True, help="the folder to write")
-    splits = parser.add_mutually_exclusive_group()
-    splits.add_argument(
-        "--test-fraction", type=float, default=0.2, help="share of the images for the test split (%(default)s)"
-    )
-    splits.add_argument("--same-images", action="store_true", help="put every image into both splits")
+    conversion.add_arguments(parser)
     parser.add_argument("--include-stuff", action="store_true", help="keep the regions marked as stuff")
     parser.add_argument(
         "--rename", action="append", default=[], metavar="NAME=CLASS", help="join a region name to a class; repeatable"
     )
-    parser.add_argument("--link", action="store_true", help="link the images instead of copying them")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Converts a folder and prints what its names became."""
-    if not 0 < arguments.test_fraction < 1:
-        raise ConfigError(f"--test-fraction is {arguments.test_fraction}; it has to lie between 0 and 1")
     renames = dict(_rename(text) for text in arguments.rename)
     summary = convert(
         arguments.source,
         arguments.out,
-        test_fraction=None if arguments.same_images else arguments.test_fraction,
+        test_fraction=conversion.test_fraction(arguments),
         include_stuff=arguments.include_stuff,
         renames=renames,
         link_images=arguments.link,
+        force=arguments.force,
     )
     for split, images in summary.images.items():
         print(f"{split}: {images} images, {summary.instances[split]} instances")

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
-from data.json_file import read_json_object
+from data.image_files import base_name, is_file, is_size
+from data.json_file import integer, name, read_json_object
 from data.kins.categories import RIDER_ID, RIDER_NAME
 from data.kins.layout import ANNOTATION_FILES, INSTRUCTIONS, SPLITS
 from data.kins.problems import REPEATED_ID, UNKNOWN_CATEGORY, UNKNOWN_IMAGE, Problem
-
-_LARGEST_SIDE = 65535  # pixels, what JPEG can hold
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class Keys:
 
     amodal_box: str
     amodal_mask: str
-    inmodal_box: str
+    inmodal_box: str | None
     inmodal_mask: str
     cluster: str | None
     order: str | None
@@ -30,8 +29,10 @@ class Keys:
 
 
 KEYS = {
-    "2019": Keys("bbox", "segmentation", "inmodal_bbox", "inmodal_seg", None, None, "area", None),
     "2020": Keys("a_bbox", "a_segm", "i_bbox", "i_segm", "oco_id", "ico_id", "a_area", "i_area"),
+    "2019": Keys("bbox", "segmentation", "inmodal_bbox", "inmodal_seg", None, None, "area", None),
+    # D2SA and COCOA-cls, which are no release of KINS.
+    "d2sa": Keys("bbox", "segmentation", None, "visible_mask", None, None, "area", None),
 }
 
 
@@ -52,7 +53,7 @@ class AnnotationFile:
 
     path: Path
     sha256: str
-    release: str  # "2019" or "2020"
+    release: str  # a key of KEYS
     images: tuple[ImageRecord, ...]
     categories: dict[int, str]  # id -> name, in the order of ids
     problems: tuple[Problem, ...]
@@ -111,23 +112,21 @@ def read_annotation_file(path: Path) -> AnnotationFile:
 
     sizes: dict[int, tuple[str, int, int]] = {}
     for index, image in enumerate(images):
-        identifier, width, height = (
-            _integer(image, key, f"{path}: image {index}") for key in ("id", "width", "height")
-        )
+        identifier, width, height = (integer(image, key, f"{path}: image {index}") for key in ("id", "width", "height"))
         if not isinstance(image.get("file_name"), str):
             raise DataError(f"{path}: image {identifier} has no text under 'file_name'")
         if not is_size(height, width):
             raise DataError(f"{path}: image {identifier} is {width} x {height} pixels, a size that no image has")
         if identifier in sizes:
             raise DataError(f"{path}: two images have the id {identifier}")
-        sizes[identifier] = (Path(image["file_name"]).name, height, width)
+        sizes[identifier] = (base_name(image["file_name"], f"{path}: image {identifier}"), height, width)
 
     problems: list[Problem] = []
     by_image: dict[int, list[dict]] = {identifier: [] for identifier in sizes}
     seen: Counter[int] = Counter()
     for index, annotation in enumerate(annotations):
         identifier, image_id, category_id = (
-            _integer(annotation, key, f"{path}: annotation {index}") for key in ("id", "image_id", "category_id")
+            integer(annotation, key, f"{path}: annotation {index}") for key in ("id", "image_id", "category_id")
         )
         seen[identifier] += 1
         if seen[identifier] == 2:
@@ -152,7 +151,7 @@ def check_images_exist(file: AnnotationFile, folder: Path) -> None:
         DataError: one is missing; the message says how to get it.
     """
     missing = [(image.id, folder / image.file_name) for image in file.images]
-    missing = [(identifier, path) for identifier, path in missing if not path.is_file()]
+    missing = [(identifier, path) for identifier, path in missing if not is_file(path)]
     if missing:
         identifier, path = missing[0]
         raise DataError(
@@ -196,34 +195,13 @@ def _list_of_dicts(content: dict, key: str, path: Path) -> list[dict]:
     return entries
 
 
-def _integer(entry: dict, key: str, where: str) -> int:
-    value = entry.get(key)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise DataError(f"{where} has no whole number under '{key}'")
-    if not fits(value):
-        raise DataError(f"{where} has {value} under '{key}', which needs more than 64 bits; renumber the file")
-    return value
-
-
-def fits(value: int) -> bool:
-    """Whether a signed integer of 64 bits, which records have, can hold a value."""
-    return -(2**63) <= value < 2**63
-
-
-def is_size(height: int, width: int) -> bool:
-    """Whether an image can have a size: pycocotools counts pixels in 32 bits."""
-    return 1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE and height * width < 2**31
-
-
 def _release(annotations: list[dict], path: Path) -> str:
     present = {key for annotation in annotations for key in annotation}
-    for release in ("2020", "2019"):
-        keys = KEYS[release]
-        masks = {keys.amodal_mask, keys.inmodal_mask}
-        if masks <= present:
+    for release, keys in KEYS.items():
+        if {keys.amodal_mask, keys.inmodal_mask} <= present:
             return release
+    for release in ("2020", "2019"):
+        masks = {KEYS[release].amodal_mask, KEYS[release].inmodal_mask}
         if masks & present:
             (missing,) = masks - present
             raise DataError(f"{path}: no annotation has the key '{missing}', which KINS' release of {release} has")
@@ -233,12 +211,12 @@ def _release(annotations: list[dict], path: Path) -> str:
 def _categories(entries: list[dict], path: Path) -> dict[int, str]:
     names: dict[int, str] = {}
     for index, entry in enumerate(entries):
-        identifier, name = _integer(entry, "id", f"{path}: category {index}"), entry.get("name")
-        if not isinstance(name, str) or not name.strip() or "\n" in name:
-            raise DataError(f"{path}: category {identifier} has no name")
-        if identifier in names or name.strip() in names.values():
-            raise DataError(f"{path}: two categories have the id {identifier} or the name {name!r}")
-        names[identifier] = name.strip()
+        identifier, class_name = integer(entry, "id", f"{path}: category {index}"), name(entry, "name")
+        if class_name is None:
+            raise DataError(f"{path}: category {identifier} has no name that can be printed")
+        if identifier in names or class_name in names.values():
+            raise DataError(f"{path}: two categories have the id {identifier} or the name {class_name!r}")
+        names[identifier] = class_name
     if not names:
         raise DataError(f"{path} lists no categories")
     return dict(sorted(names.items()))

@@ -9,11 +9,11 @@ from typing import Any, TypeGuard
 from tqdm import tqdm
 
 from amodal_jax.errors import DataError, ImageError
-from data.image_files import checked_size
+from data.image_files import checked_size, is_file, is_size
 from data.json_file import read_json_object
 from data.kins import findings as kinds
 from data.kins import problems
-from data.kins.annotations import KEYS, is_size
+from data.kins.annotations import KEYS
 from data.kins.categories import RIDER_ID, RIDER_NAME
 from data.kins.findings import KINDS, Change, Finding
 from data.kins.image_check import check_annotations, look_at
@@ -140,7 +140,7 @@ class _ImageWork:
             try:
                 actual = checked_size(path)
             except ImageError as error:
-                kind = kinds.IMAGE_UNREADABLE if path.is_file() else kinds.IMAGE_MISSING
+                kind = kinds.IMAGE_UNREADABLE if is_file(path) else kinds.IMAGE_MISSING
                 findings.append(Finding(kind, "image", (image.id,), detail=str(error)))
         if actual is not None and usable is not None and actual != usable:
             detail = f"{image.file_name} has {actual[1]} x {actual[0]} pixels, the record {width} x {height}"

@@ -163,7 +163,7 @@ def _box_detail(kind: str, annotation: dict[str, Any], instance: Instance, keys:
         ("amodal", keys.amodal_box, instance.amodal),
         ("inmodal", keys.inmodal_box, instance.inmodal),
     ):
-        if kind in (f"{which} {problems.BOX_DISAGREES}", f"{which} {problems.BOX_UNDER_PIXEL}"):
+        if key and kind in (f"{which} {problems.BOX_DISAGREES}", f"{which} {problems.BOX_UNDER_PIXEL}"):
             x1, y1, x2, y2 = segmentation.bounding_box(mask)
             return f"'{key}' is {annotation[key]}, the mask's {[x1, y1, x2 - x1, y2 - y1]}"
     return ""

@@ -123,7 +123,7 @@ def _measured_edits(looked: Looked, keys: Keys) -> list[_Edit]:
                 continue
             boxes = (problems.BOX_UNREADABLE, problems.BOX_UNDER_PIXEL, problems.BOX_DISAGREES)
             why = next((f"{which} {k}" for k in boxes if f"{which} {k}" in looked.problems[instance.id]), None)
-            if why:
+            if box_key and why:
                 x1, y1, x2, y2 = segmentation.bounding_box(mask)
                 edits.append((instance.id, box_key, [x1, y1, x2 - x1, y2 - y1], why))
             if area_key and (flaw := area_flaw(entry.get(area_key), mask, others)):

@@ -9,8 +9,9 @@ from typing import Any
 
 from amodal_jax import segmentation
 from amodal_jax.segmentation import Rle
+from data.json_file import fits
 from data.kins import problems as kinds
-from data.kins.annotations import Keys, fits
+from data.kins.annotations import Keys
 
 Box = tuple[float, float, float, float]
 
@@ -62,14 +63,18 @@ def read_instance(annotation: dict, keys: Keys, height: int, width: int) -> tupl
     problems += [f"amodal {flaw}" for flaw in flaws]
     inmodal_box = (0.0, 0.0, 0.0, 0.0)
     if segmentation.area(inmodal):
-        inmodal_box, flaws = _box(annotation.get(keys.inmodal_box), inmodal, height, width)
+        inmodal_box, flaws = segmentation.bounding_box(inmodal), []
+        if keys.inmodal_box:
+            inmodal_box, flaws = _box(annotation.get(keys.inmodal_box), inmodal, height, width)
         problems += [f"inmodal {flaw}" for flaw in flaws]
 
     visible = segmentation.intersection_area(amodal, inmodal)
     if segmentation.area(inmodal) - visible > OUTSIDE_TOLERANCE * segmentation.area(inmodal):
         problems.append(kinds.INMODAL_OUTSIDE)
     cluster, order = (annotation.get(key) if key else None for key in (keys.cluster, keys.order))
-    if keys.order and not all(isinstance(value, int) and fits(value) for value in (cluster, order)):
+    if keys.order and not all(
+        isinstance(value, int) and not isinstance(value, bool) and fits(value) for value in (cluster, order)
+    ):
         problems.append(kinds.ORDER_MISSING)
         cluster = order = None
     instance = Instance(

@@ -9,13 +9,15 @@ import itertools
 import json
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from amodal_jax.config import KINS_CLASS_NAMES
+from amodal_jax.errors import DataError
+from data.image_files import base_name
+from data.json_file import fits, name
 from data.kins import findings as kinds
 from data.kins import problems
-from data.kins.annotations import KEYS, fits
+from data.kins.annotations import KEYS
 from data.kins.categories import CATEGORY_IDS, RIDER_ID, RIDER_NAME, SUPERCATEGORIES
 from data.kins.findings import Change, Finding
 
@@ -33,9 +35,12 @@ class LenientImage:
 
     @property
     def file_name(self) -> str | None:
-        """Without folders."""
-        name = self.entry.get("file_name")
-        return Path(name).name if isinstance(name, str) and Path(name).name and "\0" not in name else None
+        """Without folders; None where there is none that a file can have."""
+        stored = self.entry.get("file_name")
+        try:
+            return base_name(stored, "") if isinstance(stored, str) else None
+        except (DataError, UnicodeEncodeError):
+            return None
 
 
 @dataclass
@@ -244,20 +249,19 @@ def _categories(entries: list[dict[str, Any]], used: Counter[int], file: Lenient
     names = file.names
     for index, entry in enumerate(entries):
         identifier = _number(entry, "id", "category", file)
-        name = entry.get("name")
-        name = name.strip() if isinstance(name, str) and "\n" not in name else None
+        class_name = name(entry, "name")
         shown = f"number {index}" if identifier is None else identifier
-        if identifier is not None and name and identifier not in names and name not in names.values():
-            names[identifier] = name
+        if identifier is not None and class_name and identifier not in names and class_name not in names.values():
+            names[identifier] = class_name
             file.categories.append(entry)
             continue
-        file.findings.append(Finding(kinds.CATEGORY_UNUSABLE, "category", (shown,), detail=f"named {name!r}"))
-        if identifier is not None and names.get(identifier) == name:
+        file.findings.append(Finding(kinds.CATEGORY_UNUSABLE, "category", (shown,), detail=f"named {class_name!r}"))
+        if identifier is not None and names.get(identifier) == class_name:
             file.changes.append(Change("category", shown, None, entry, None, kinds.CATEGORY_UNUSABLE))
         else:
             file.categories.append(entry)
     of_kins = set(names.values()) <= {*KINS_CLASS_NAMES, RIDER_NAME}
-    kins_names = {identifier: name for name, identifier in CATEGORY_IDS.items()}
+    kins_names = {identifier: kins_name for kins_name, identifier in CATEGORY_IDS.items()}
     unlisted = {identifier for identifier in used if identifier not in names}
     file.findings += [
         Finding(problems.UNKNOWN_CATEGORY, "annotation", (entry["id"],), image.id, f"category {entry['category_id']}")
@@ -266,22 +270,22 @@ def _categories(entries: list[dict[str, Any]], used: Counter[int], file: Lenient
         if entry["category_id"] in unlisted
     ]
     for identifier in sorted(unlisted):
-        name = kins_names.get(identifier)
-        if names and of_kins and name is not None and name not in names.values():
-            added = {"id": identifier, "name": name, "supercategory": SUPERCATEGORIES[name]}
+        unused = kins_names.get(identifier)
+        if names and of_kins and unused is not None and unused not in names.values():
+            added = {"id": identifier, "name": unused, "supercategory": SUPERCATEGORIES[unused]}
             file.categories.append(added)
             file.changes.append(Change("category", identifier, None, None, added, problems.UNKNOWN_CATEGORY))
-            names[identifier] = name
+            names[identifier] = unused
     file.findings += [
-        Finding(kinds.CATEGORY_UNUSED, "category", (identifier,), detail=name)
-        for identifier, name in sorted(names.items())
+        Finding(kinds.CATEGORY_UNUSED, "category", (identifier,), detail=listed)
+        for identifier, listed in sorted(names.items())
         if not used[identifier]
     ]
     if set(names.values()) & set(KINS_CLASS_NAMES):
         file.findings += [
-            Finding(kinds.CATEGORY_FOREIGN, "category", (identifier,), detail=repr(name))
-            for identifier, name in sorted(names.items())
-            if name not in (*KINS_CLASS_NAMES, RIDER_NAME)
+            Finding(kinds.CATEGORY_FOREIGN, "category", (identifier,), detail=repr(listed))
+            for identifier, listed in sorted(names.items())
+            if listed not in (*KINS_CLASS_NAMES, RIDER_NAME)
         ]
     if names:
         gaps = [number for number in _between(min(names), max(names)) if number not in names]

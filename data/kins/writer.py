@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,24 +25,25 @@ class KinsAnnotation:
     inmodal: Rle | list[list[float]]  # its visible part
     cluster_id: int  # of overlapping instances, unique in its image
     occlusion_order: int  # 0 overlaps nothing, 1 is nearest in its cluster
+    is_crowd: bool = False  # written where it is one; no file of KINS 2020 has any
 
 
 def write_annotations(
     path: str | os.PathLike[str],
     images: Sequence[dict],
     annotations: Sequence[KinsAnnotation],
-    class_names: Sequence[str],
+    class_names: Sequence[str] | Mapping[str, int],
 ) -> None:
     """Writes a KINS 2020 annotation file, whole or not at all.
 
-    KINS' own classes keep KINS' category ids; any other list of classes is numbered from 1. Areas and boxes are those
-    of the masks.
+    KINS' own classes keep KINS' category ids; any other list of classes is numbered from 1, unless it comes with ids.
+    Areas and boxes are those of the masks.
 
     Args:
         path: of the json file; its folder is made if need be.
         images: dicts of `id`, `file_name`, `width` and `height`.
         annotations: of these images.
-        class_names: every class, those without an instance too.
+        class_names: every class, those without an instance too; as a mapping, each with its category id.
 
     Raises:
         DataError: an annotation of an image or class that is not listed, or a mask that cannot be drawn.
@@ -50,11 +51,7 @@ def write_annotations(
     sizes = {image["id"]: (image["height"], image["width"]) for image in images}
     if len(sizes) != len(images) or len(set(class_names)) != len(class_names):
         raise DataError(f"{path}: image ids and class names must be unique")
-    category_ids = (
-        {name: CATEGORY_IDS[name] for name in class_names}
-        if set(class_names) <= set(CATEGORY_IDS)
-        else {name: index for index, name in enumerate(class_names, start=1)}
-    )
+    category_ids = _category_ids(class_names)
     records = []
     for annotation in annotations:
         if annotation.image_id not in sizes or annotation.class_name not in category_ids:
@@ -68,6 +65,7 @@ def write_annotations(
             "category_id": category_ids[annotation.class_name],
             "oco_id": annotation.cluster_id,
             "ico_id": annotation.occlusion_order,
+            **({"iscrowd": 1} if annotation.is_crowd else {}),
         }
         for prefix, mask in (("a", annotation.amodal), ("i", annotation.inmodal)):
             rle, flaws = segmentation.parse(mask, *sizes[annotation.image_id])
@@ -86,3 +84,11 @@ def write_annotations(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(content))
+
+
+def _category_ids(class_names: Sequence[str] | Mapping[str, int]) -> Mapping[str, int]:
+    if isinstance(class_names, Mapping):
+        return class_names
+    if set(class_names) <= set(CATEGORY_IDS):
+        return {name: CATEGORY_IDS[name] for name in class_names}
+    return {name: index for index, name in enumerate(class_names, start=1)}

@@ -55,8 +55,8 @@ def test_a_path_is_the_outline_of_its_mask(boxes):
         cv2.fillPoly(drawn, [points * 4 for points in polygons], 1)
     # The centres of pixels; those at an edge may be missed by the path's tolerance.
     found = drawn[2::4, 2::4].astype(bool)
-    kernel = np.ones((3, 3), np.uint8)
-    inner = cv2.erode(mask.astype(np.uint8), kernel).astype(bool)
+    kernel = np.ones((5, 5), np.uint8)
+    inner = cv2.erode(mask.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0).astype(bool)
     outer = cv2.dilate(mask.astype(np.uint8), kernel).astype(bool)
     assert not (inner & ~found).any()
     assert not (found & ~outer).any()

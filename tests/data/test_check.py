@@ -25,7 +25,7 @@ from data.kins.layout import ANNOTATION_FILES, IMAGE_FOLDERS
 from data.kins.orders import clusters_and_orders
 from data.kins.polygon_clipping import clip_polygon
 from data.kins.sources import Source, find_sources
-from tests.damaged_json import damaged
+from tests.data.test_damaged_json import POISON, places
 
 ROOT = Path(__file__).parents[2]
 DUMMY_DATA = ROOT / "data" / "kins" / "dummy_data"
@@ -415,7 +415,16 @@ def checked(content, **arguments):
 @given(st.data())
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 def test_a_damaged_file_is_checked_and_mended_for_good(data):
-    content = damaged(data.draw, scene())
+    content = scene()
+    for _ in range(data.draw(st.integers(1, 4))):
+        *path, last = data.draw(st.sampled_from(places(content)))
+        parent = content
+        for key in path:
+            parent = parent[key]
+        if isinstance(parent, dict) and data.draw(st.booleans()):
+            del parent[last]
+        else:
+            parent[last] = copy.deepcopy(data.draw(st.sampled_from(POISON)))
     before = json.dumps(content)
     report = checked(content, repair=True)
     assert json.dumps(content) == before

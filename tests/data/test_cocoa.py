@@ -81,8 +81,8 @@ def test_both_splits_may_hold_all_images(source, tmp_path):
 
 
 def test_masks_orders_and_clusters(source, tmp_path):
-    convert(source, tmp_path, test_fraction=None)
-    content = read(tmp_path, "train")
+    convert(source, tmp_path / "out", test_fraction=None)
+    content = read(tmp_path / "out", "train")
     assert [category["name"] for category in content["categories"]] == ["cup", "dish", "plate"]
     plate, cup, other_cup = (entry for entry in content["annotations"] if entry["image_id"] == 11)
     assert plate["a_bbox"] == [5, 5, 20, 10]
@@ -93,7 +93,7 @@ def test_masks_orders_and_clusters(source, tmp_path):
 
 
 def test_stuff_is_kept_on_request_and_names_are_joined(source, tmp_path):
-    summary = convert(source, tmp_path, test_fraction=None, include_stuff=True, renames={"dish": "plate"})
+    summary = convert(source, tmp_path / "out", test_fraction=None, include_stuff=True, renames={"dish": "plate"})
     assert summary.stuff_left_out == 0
     assert list(summary.names) == ["cup", "plate", "table cloth"]
     assert normalised_name("  Water\tGlass ", {"water glass": "glass"}) == "glass"
@@ -112,9 +112,36 @@ def test_a_share_of_the_images_for_the_test_split(source, tmp_path):
 
 
 def test_images_may_be_linked(source, tmp_path):
-    for _ in range(2):
-        convert(source, tmp_path / "out", test_fraction=None, link_images=True)
+    for again in (False, True):
+        convert(source, tmp_path / "out", test_fraction=None, link_images=True, force=again)
     assert (tmp_path / "out/training/image_2/first.png").resolve() == (source / "first.png").resolve()
+
+
+def test_what_is_there_stays_without_force(source, tmp_path):
+    out = tmp_path / "out"
+    convert(source, out, test_fraction=None)
+    (out / "notes.txt").write_text("mine")
+    before = read(out, "train")
+    (source / "first.json").unlink()
+    with pytest.raises(DataError, match="out is there already"):
+        convert(source, out, test_fraction=None)
+    assert read(out, "train") == before
+    convert(source, out, test_fraction=None, force=True)
+    assert len(read(out, "train")["images"]) == 1
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_images_that_lie_in_their_place_stay_there(source, tmp_path, link):
+    """Annotations beside the images of the very folder that is written, as in a copy of KITTI."""
+    folder = tmp_path / "out" / IMAGE_FOLDERS["train"]
+    folder.parent.mkdir(parents=True)
+    source.rename(folder)
+    picture = (folder / "first.png").read_bytes()
+    convert(folder, tmp_path / "out", test_fraction=None, link_images=link, force=True)
+    assert not (folder / "first.png").is_symlink()
+    assert (folder / "first.png").read_bytes() == picture
+    assert (tmp_path / "out" / IMAGE_FOLDERS["test"] / "first.png").read_bytes() == picture
 
 
 def test_flawed_regions_are_named(source, tmp_path):
@@ -122,7 +149,7 @@ def test_flawed_regions_are_named(source, tmp_path):
     content["regions"][0]["segmentation"] = [1, 2, 3, 4]
     content["regions"][1]["visible_mask"] = {"size": [3, 3], "counts": "1"}
     (source / "second.json").write_text(json.dumps(content))
-    summary = convert(source, tmp_path, test_fraction=None)
+    summary = convert(source, tmp_path / "out", test_fraction=None)
     assert summary.instances["train"] == 4
     assert len(summary.flaws) == 4
     assert all("second.json: region" in flaw for flaw in summary.flaws)
@@ -138,7 +165,7 @@ def test_flawed_regions_are_named(source, tmp_path):
             lambda folder: (folder / "first.json").write_text('{"image_id": 1, "regions": [5]}'),
             "region 1: the key 'name'",
         ),
-        (lambda folder: (folder / "first.json").write_text("[" * 200_000), r"first\.json is no complete json file"),
+        (lambda folder: (folder / "first.json").write_text("[" * 200_000), r"first\.json: is no complete json file"),
         (lambda folder: (folder / "first.png").unlink(), r"first\.json has no image"),
         (lambda folder: (folder / "first.png").write_bytes(b"x"), r"first\.png"),
         (lambda folder: write_image(folder, "third", 12, []), "image_id 12"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from amodal_jax import segmentation
@@ -18,7 +18,6 @@ from data.kins.image_measures import matched_ious
 from data.kins.overlaps import shared_areas
 from data.kins.statistics import measure, summarise
 from data.kins.statistics_table import statistics_table
-from tests.damaged_json import damaged
 
 ROOT = Path(__file__).parents[2]
 DUMMY_DATA = ROOT / "data" / "kins" / "dummy_data"
@@ -137,19 +136,6 @@ def test_shared_areas_are_those_of_the_pixels(codes):
     expected = [[int((a & b).sum()) for b in masks] for a in masks]
     found = shared_areas([segmentation.encode(mask) for mask in masks])
     np.testing.assert_array_equal(found, np.array(expected, int).reshape(len(masks), len(masks)))
-
-
-@given(data=st.data())
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-def test_a_damaged_file_has_figures_or_is_an_error_of_its_own(data, tmp_path):
-    content = json.loads(write(tmp_path / "a.json", SCENE).read_text())
-    (tmp_path / "a.json").write_text(json.dumps(damaged(data.draw, content, most=2)))
-    try:
-        statistics = statistics_of(tmp_path / "a.json")
-    except DataError:
-        return
-    assert statistics.instances + statistics.annotations_left_out <= 5
-    assert statistics_table({"a": statistics})
 
 
 def run(monkeypatch, *arguments):

@@ -1,0 +1,53 @@
+"""Writes a labelme project as KINS json with KITTI's folders, ready for scripts/build_dataset.py.
+
+SOURCE holds labelme's json files. In labelme, draw every object whole, hidden parts included; label: the class;
+group_id: the object, where it has several shapes; description: its depth, 1 for the nearest, where it overlaps others;
+flag `visible`: the shape is the visible part of its object. Visible parts that were not drawn follow from the depths.
+"""
+
+import argparse
+from pathlib import Path
+
+from amodal_jax.errors import DataError
+from data.commands import conversion
+from data.labelme.convert import convert
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command line."""
+    parser.add_argument("source", type=Path, help="the folder of labelme's json files")
+    parser.add_argument("--labels", type=Path, help="text file of all classes, one a line, as given to labelme")
+    parser.add_argument("--images", type=Path, nargs="+", default=[], metavar="DIR", help="other folders of images")
+    conversion.add_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Converts the project and prints what it holds."""
+    summary = convert(
+        arguments.source,
+        arguments.out,
+        test_fraction=conversion.test_fraction(arguments),
+        class_names=_class_names(arguments.labels) if arguments.labels else None,
+        image_folders=arguments.images,
+        link_images=arguments.link,
+        force=arguments.force,
+    )
+    for split, images in summary.images.items():
+        print(f"{split}: {images} images, {summary.instances[split]} instances")
+    print(f"{len(summary.class_names)} classes: {', '.join(summary.class_names)}")
+    for flaw in summary.flaws:
+        print(f"problem: {flaw}")
+    print(f"written to {arguments.out}")
+
+
+def _class_names(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as text: {error}") from None
+    names = [" ".join(line.split()) for line in lines]
+    # labelme's own examples begin with these two, which are no classes.
+    names = [name for name in names if name and name not in ("__ignore__", "_background_")]
+    if not names or len(set(names)) < len(names):
+        raise DataError(f"{path} has to name each class once, one a line")
+    return names

@@ -1,0 +1,131 @@
+"""D2S Amodal and COCOA-cls annotations to KINS json and KITTI's folders, which the KINS builder reads.
+
+Both are COCO json files: `segmentation` and `bbox` are amodal, `visible_mask` and `invisible_mask` are the parts that
+are seen and hidden, where something hides a part. They have no orders. Follmann, König, Härtinger, Klostermann and
+Böttger, "Learning to See the Invisible: End-to-End Trainable Amodal Instance Segmentation", WACV 2019.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from amodal_jax import segmentation
+from amodal_jax.errors import DataError
+from data.image_files import checked_size, is_file
+from data.kins.annotations import AnnotationFile, ImageRecord, categories, read_annotation_file
+from data.kins.derive import Derived, derive_file, derive_orders
+from data.kins.layout import SPLITS
+from data.kins.scenes import Scene, split_scenes, write_scenes
+from data.kins.writer import KinsAnnotation
+from data.outputs import refuse_existing
+
+FORM = "d2sa"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a conversion wrote."""
+
+    images: dict[str, int]  # per split
+    instances: dict[str, int]  # per split
+    class_names: tuple[str, ...]
+    read: tuple[Derived, ...]  # per file, with what was wrong and left open
+
+
+def convert(
+    sources: Sequence[Path],
+    image_folders: Sequence[Path],
+    out: Path,
+    *,
+    test_fraction: float | None = None,
+    link_images: bool = False,
+    force: bool = False,
+    workers: int = 1,
+    progress: bool = True,
+) -> Summary:
+    """Converts annotation files; category ids and the ids of images and annotations stay.
+
+    Orders are found from the masks (`orders_of_masks`). Everything is read and checked before anything is written.
+
+    Args:
+        sources: the file of the training split and that of the test split; or one file, which is shared out.
+        image_folders: where images are looked for, by their names without folders.
+        out: the folder to write, as `scripts/build_dataset.py kins --manual-dir` reads it.
+        test_fraction: of one file, the share of images for the test split, as `split_scenes` takes it.
+        link_images: make symbolic links instead of copies.
+        force: write into a folder that is there already.
+        workers: processes that read masks.
+        progress: show a bar for each file.
+
+    Raises:
+        DataError: a file or image that cannot be used, an image of another size than its record says, a split that
+            would be empty, or a folder that is there already.
+    """
+    refuse_existing(out, force=force)
+    files = [_read(path) for path in sources]
+    class_names = {name: identifier for identifier, name in categories(dict(zip(SPLITS, files, strict=False))).items()}
+    read, scenes = [], []
+    for file in files:
+        derived = derive_file(file, derive_orders, workers=workers, progress=progress)
+        read.append(derived)
+        scenes.append(_scenes(file, derived.annotations, image_folders))
+    splits = dict(zip(SPLITS, scenes, strict=True)) if len(scenes) > 1 else split_scenes(scenes[0], test_fraction)
+    write_scenes(splits, out, class_names, source=sources[0], link_images=link_images, force=force)
+    return Summary(
+        images={split: len(members) for split, members in splits.items()},
+        instances={split: sum(len(scene.annotations) for scene in members) for split, members in splits.items()},
+        class_names=tuple(class_names),
+        read=tuple(read),
+    )
+
+
+def _read(path: Path) -> AnnotationFile:
+    file = read_annotation_file(path)
+    if file.release != FORM:
+        raise DataError(
+            f"{path} has the form of KINS {file.release}, not that of D2SA with `segmentation` and `visible_mask`"
+        )
+    return dataclasses.replace(file, images=tuple(_with_visible_masks(image) for image in file.images))
+
+
+def _with_visible_masks(image: ImageRecord) -> ImageRecord:
+    """An image whose annotations have a visible mask wherever they have an invisible one."""
+    annotations = []
+    for annotation in image.annotations:
+        if annotation.get("invisible_mask") and not annotation.get("visible_mask"):
+            amodal, hidden = (
+                segmentation.parse(annotation.get(key), image.height, image.width).rle
+                for key in ("segmentation", "invisible_mask")
+            )
+            if amodal and hidden:
+                annotation = {**annotation, "visible_mask": segmentation.difference(amodal, hidden)}
+        annotations.append(annotation)
+    return dataclasses.replace(image, annotations=tuple(annotations))
+
+
+def _scenes(file: AnnotationFile, annotations: Sequence[KinsAnnotation], image_folders: Sequence[Path]) -> list[Scene]:
+    by_image: dict[int, list[KinsAnnotation]] = {image.id: [] for image in file.images}
+    for annotation in annotations:
+        by_image[annotation.image_id].append(annotation)
+    scenes = []
+    for image in file.images:
+        path = _find_image(file, image, image_folders)
+        size = checked_size(path)
+        if size != (image.height, image.width):
+            raise DataError(
+                f"{path}: has {size[0]} rows and {size[1]} columns, but {file.path} says {image.height} and "
+                f"{image.width} (image id {image.id}): its masks are of another image"
+            )
+        scenes.append(Scene(image.id, path, *size, tuple(by_image[image.id])))
+    return scenes
+
+
+def _find_image(file: AnnotationFile, image: ImageRecord, image_folders: Sequence[Path]) -> Path:
+    for folder in image_folders:
+        if is_file(folder / image.file_name):
+            return folder / image.file_name
+    raise DataError(
+        f"{image.file_name} (image id {image.id} of {file.path}) lies in none of "
+        f"{', '.join(str(folder) for folder in image_folders)}"
+    )

@@ -1,0 +1,1 @@
+"""labelme projects, written as KINS json."""

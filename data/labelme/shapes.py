@@ -1,0 +1,194 @@
+"""One json file of labelme: its shapes, put together to instances with amodal and visible masks.
+
+How a person says in labelme what KINS needs:
+
+label        the class
+group_id     the instance, as labelme itself means it: shapes of one label and group_id are one object. A shape without
+             a group_id is an object of its own.
+description  the depth, a whole number, 1 for the nearest; alone or as "order 2". It only has to be right among objects
+             that overlap.
+flags        `visible` marks a shape as the visible part of its object; other shapes are amodal, hidden parts included.
+"""
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from amodal_jax import segmentation
+from amodal_jax.errors import DataError
+from amodal_jax.image_framing import file_damage, stored_size
+from amodal_jax.json_file import shorten
+from amodal_jax.segmentation import Rle
+from data.image_files import base_name, checked_size, is_file
+from data.json_file import name, read_json_object
+
+VISIBLE_FLAG = "visible"
+
+_DEPTH_ALONE = re.compile(r"\s*(\d{1,6})\s*")
+_DEPTH_NAMED = re.compile(r"\border\s*[:=]?\s*(\d{1,6})\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class LabelledObject:
+    """One object that was annotated."""
+
+    class_name: str
+    name: str  # for messages: the label, with the group or the number of the shape
+    amodal: Rle
+    visible: Rle | None  # None where no visible part was drawn
+    depth: int | None  # None where no number was given
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """One file of labelme."""
+
+    path: Path
+    image_path: Path
+    height: int
+    width: int
+    objects: tuple[LabelledObject, ...]
+    flaws: tuple[str, ...]  # what was wrong, with the file and the shape
+
+
+def read_labelled_image(path: Path, image_folders: tuple[Path, ...] = ()) -> LabelledImage:
+    """Reads a file of labelme, and finds its image where the file says, or in other folders by its name.
+
+    Raises:
+        DataError: the file is no json of labelme, the image is missing, damaged or of another size, a shape cannot be
+            drawn or is no area, or shapes of one object contradict each other.
+    """
+    content = read_json_object(path)
+    shapes, image_name = content.get("shapes"), content.get("imagePath")
+    if not isinstance(shapes, list) or not isinstance(image_name, str):
+        raise DataError(f"{path}: has no list `shapes` and text `imagePath`, as files of labelme have")
+    image_path = _find_image(path, image_name, image_folders)
+    height, width = checked_size(image_path)
+    for key, actual in (("imageHeight", height), ("imageWidth", width)):
+        if content.get(key) not in (None, actual):
+            raise DataError(
+                f"{path}: {key} is {shorten(content[key])}, but {image_path} has {actual}: it is another image"
+            )
+
+    flaws: list[str] = []
+    drawn: dict[tuple[str, str], list[_Shape]] = {}
+    for number, shape in enumerate(shapes, start=1):
+        read, found = _read_shape(shape, f"{path}: shape {number}", height, width)
+        flaws += found
+        name = f"shape {number}" if read.group is None else f"group {read.group}"
+        if read.group is None and read.visible:
+            raise DataError(f"{path}: shape {number} is flagged as visible; give it the group_id of its amodal shape")
+        drawn.setdefault((read.label, name), []).append(read)
+    objects = tuple(_object(path, label, f"{label} ({name})", members) for (label, name), members in drawn.items())
+    return LabelledImage(path, image_path, height, width, objects, tuple(flaws))
+
+
+@dataclass(frozen=True)
+class _Shape:
+    label: str
+    group: int | None
+    visible: bool
+    depth: int | None
+    mask: Rle
+
+
+def _object(path: Path, label: str, name: str, shapes: list[_Shape]) -> LabelledObject:
+    amodal = [shape.mask for shape in shapes if not shape.visible]
+    visible = [shape.mask for shape in shapes if shape.visible]
+    if not amodal:
+        raise DataError(f"{path}: {name} has a visible part only; draw its amodal shape, hidden parts included")
+    depths = {shape.depth for shape in shapes if shape.depth is not None}
+    if len(depths) > 1:
+        raise DataError(f"{path}: the shapes of {name} have different numbers in their descriptions: {sorted(depths)}")
+    return LabelledObject(
+        class_name=label,
+        name=name,
+        amodal=segmentation.union(amodal),
+        visible=segmentation.union(visible) if visible else None,
+        depth=next(iter(depths), None),
+    )
+
+
+def _read_shape(shape: Any, where: str, height: int, width: int) -> tuple[_Shape, list[str]]:
+    if not isinstance(shape, dict):
+        raise DataError(f"{where} is no object")
+    label, group = name(shape, "label"), shape.get("group_id")
+    description, flags = shape.get("description") or "", shape.get("flags") or {}
+    if label is None:
+        raise DataError(f"{where} has no label that can be printed")
+    where = f"{where} ({label})"
+    if group is not None and (not isinstance(group, int) or isinstance(group, bool)):
+        raise DataError(f"{where}: group_id is no whole number")
+    if not isinstance(description, str) or not isinstance(flags, dict):
+        raise DataError(f"{where}: description is no text, or flags are no object")
+    mask, flaws = _mask(shape, where, height, width)
+    number = _DEPTH_ALONE.fullmatch(description) or _DEPTH_NAMED.search(description)
+    depth = int(number[1]) if number else None
+    return _Shape(label, group, flags.get(VISIBLE_FLAG) is True, depth, mask), [f"{where}: {flaw}" for flaw in flaws]
+
+
+def _mask(shape: dict, where: str, height: int, width: int) -> tuple[Rle, tuple[str, ...]]:
+    kind, points = shape.get("shape_type") or "polygon", shape.get("points")
+    if not isinstance(points, list) or not all(_is_point(point) for point in points):
+        raise DataError(f"{where}: points are no list of [x, y]")
+    if kind == "rectangle" and len(points) == 2:
+        (x1, y1), (x2, y2) = points
+        points, kind = [[x1, y1], [x2, y1], [x2, y2], [x1, y2]], "polygon"
+    rle: Rle | None
+    flaws: tuple[str, ...] = ()
+    if kind == "mask":
+        rle = _pasted_mask(shape.get("mask"), points, where, height, width)
+    elif kind in ("polygon", "rectangle", "oriented_rectangle"):
+        rle, flaws = segmentation.parse([points], height, width)
+    else:
+        raise DataError(
+            f"{where}: is a {shorten(kind)}, which has no area that counts; draw a polygon, rectangle or mask"
+        )
+    if rle is None or not segmentation.area(rle):
+        raise DataError(": ".join([where, "nothing of it can be drawn in the image", *flaws]))
+    return rle, flaws
+
+
+def _pasted_mask(encoded: Any, points: list, where: str, height: int, width: int) -> Rle:
+    """The mask of a shape of type `mask`: a PNG in base64, which lies at the first of its two points."""
+    try:
+        content = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError, TypeError):
+        content = b""
+    size = None if file_damage(content) else stored_size(content)
+    if size is None or len(points) != 2 or size[0] > height or size[1] > width:
+        raise DataError(f"{where}: its mask is no PNG image that fits into {height} rows and {width} columns")
+    patch = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if patch is None:
+        raise DataError(f"{where}: its mask cannot be decoded")
+    left, top = (round(max(-1e6, min(1e6, value))) for value in points[0])
+    mask = np.zeros((height, width), bool)
+    rows, columns = np.nonzero(patch)
+    rows, columns = rows + top, columns + left
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    mask[rows[inside], columns[inside]] = True
+    return segmentation.encode(mask)
+
+
+def _is_point(point: Any) -> bool:
+    return (
+        isinstance(point, list)
+        and len(point) == 2
+        and all(isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9 for value in point)
+    )
+
+
+def _find_image(path: Path, image_name: str, image_folders: tuple[Path, ...]) -> Path:
+    parts = re.split(r"[/\\]", image_name)  # labelme writes the path as the system that it runs on does
+    name = base_name(image_name, str(path))
+    candidates = [path.parent.joinpath(*parts), *(folder / name for folder in image_folders)]
+    for candidate in candidates:
+        if is_file(candidate):
+            return candidate
+    raise DataError(f"{path}: its image {shorten(image_name)} is none of {', '.join(str(one) for one in candidates)}")
