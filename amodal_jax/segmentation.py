@@ -72,6 +72,11 @@ def union(masks: Sequence[Rle]) -> Rle:
     return _as_text(coco_mask.merge(list(masks)))
 
 
+def intersection(masks: Sequence[Rle]) -> Rle:
+    """The pixels that all of one or more masks of one size have."""
+    return _as_text(coco_mask.merge(list(masks), intersect=True))
+
+
 def majority(masks: Sequence[Rle]) -> Rle:
     """The pixels that more than half of one or more masks of one size have."""
     ends = np.concatenate([np.cumsum(run_lengths(rle["counts"])) for rle in masks])

@@ -11,6 +11,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
 from data.commands import (
+    browse,
+    check,
     from_cocoa,
     from_d2sa,
     from_kitti3d,
@@ -25,6 +27,8 @@ from data.commands import (
 )
 
 COMMANDS = {
+    "browse": browse,
+    "check": check,
     "from-cocoa": from_cocoa,
     "from-d2sa": from_d2sa,
     "from-kitti3d": from_kitti3d,

@@ -37,6 +37,25 @@ def overlapping(masks: Sequence[Rle]) -> Bool[np.ndarray, "N N"]:
     return overlaps
 
 
+def components(overlaps: Bool[np.ndarray, "N N"]) -> list[list[int]]:
+    """The positions of those that overlaps join, directly or through others, by first appearance."""
+    found: list[list[int]] = []
+    left = set(range(len(overlaps)))
+    for seed in range(len(overlaps)):
+        if seed not in left:
+            continue
+        members, waiting = [], [seed]
+        left.remove(seed)
+        while waiting:
+            member = waiting.pop()
+            members.append(member)
+            next_to = [other for other in np.flatnonzero(overlaps[member]).tolist() if other in left]
+            left.difference_update(next_to)
+            waiting += next_to
+        found.append(sorted(members))
+    return found
+
+
 def clusters_and_orders(amodal_masks: Sequence[Rle], depth: Sequence[float]) -> tuple[list[int], list[int]]:
     """Clusters of overlapping instances and each one's order within its cluster.
 
@@ -65,17 +84,9 @@ def clusters_and_orders(amodal_masks: Sequence[Rle], depth: Sequence[float]) -> 
             )
 
     clusters = [0] * count
-    next_cluster = 1
-    for seed in range(count):
-        if clusters[seed]:
-            continue
-        waiting = [seed]
-        while waiting:
-            instance = waiting.pop()
-            if not clusters[instance]:
-                clusters[instance] = next_cluster
-                waiting.extend(int(other) for other in np.flatnonzero(overlaps[instance]) if not clusters[other])
-        next_cluster += 1
+    for number, members in enumerate(components(overlaps), start=1):
+        for member in members:
+            clusters[member] = number
     return clusters, orders
 
 

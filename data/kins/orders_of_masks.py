@@ -48,14 +48,10 @@ def orders_of_masks(amodal_masks: Sequence[Rle], inmodal_masks: Sequence[Rle]) -
         larger, and a cycle.
     """
     overlaps = overlapping(amodal_masks)
-    seen = _seen(amodal_masks, inmodal_masks, overlaps)
+    seen = visible_overlaps(amodal_masks, inmodal_masks, overlaps)
     hides = seen > seen.T
     before = _reachable(hides)
-    in_cycle = before & before.T
-    doubts = [
-        OrderFinding(CYCLE, members, 0)
-        for members in sorted({tuple(np.flatnonzero(row).tolist()) for row in in_cycle if row.any()})
-    ]
+    doubts = [OrderFinding(CYCLE, members, 0) for members in cycles(hides)]
     for i, j in np.argwhere(np.triu(overlaps)).tolist():
         less, more = sorted((int(seen[i, j]), int(seen[j, i])))
         if not more:
@@ -68,7 +64,7 @@ def orders_of_masks(amodal_masks: Sequence[Rle], inmodal_masks: Sequence[Rle]) -
     return Ordering(clusters, orders, doubts)
 
 
-def _seen(
+def visible_overlaps(
     amodal_masks: Sequence[Rle], inmodal_masks: Sequence[Rle], overlaps: Bool[np.ndarray, "N N"]
 ) -> Int[np.ndarray, "N N"]:
     """The pixels of the overlap of i and j that are visible in i."""
@@ -76,6 +72,13 @@ def _seen(
     for i, j in np.argwhere(overlaps).tolist():
         seen[i, j] = segmentation.intersection_area(amodal_masks[i], amodal_masks[j], inmodal_masks[i])
     return seen
+
+
+def cycles(hides: Bool[np.ndarray, "N N"]) -> list[tuple[int, ...]]:
+    """The sets of instances of which each hides another of the set and is hidden by one."""
+    before = _reachable(hides)
+    in_cycle = before & before.T
+    return sorted({tuple(np.flatnonzero(row).tolist()) for row in in_cycle if row.any()})
 
 
 def _reachable(edges: Bool[np.ndarray, "N N"]) -> Bool[np.ndarray, "N N"]:

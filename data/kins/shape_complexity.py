@@ -12,7 +12,7 @@ A mask without polygons, or with polygons that overlap or cross themselves (thei
 followed along the centres of its border pixels, simplified to within a pixel (Douglas-Peucker), and moved outwards by
 half a pixel with Steiner's formulas: a closed outline gets longer by pi, a convex one encloses perimeter / 2 + pi / 4
 more. Its area is its number of pixels; the outlines of holes count to the perimeter. A disc or square 40 pixels wide is
-measured to within 2.5 % in simplicity and 7 % in convexity, however it is turned; smaller ones less well, as their hull
+measured to within 4 % in simplicity and 7 % in convexity, however it is turned; smaller ones less well, as their hull
 is overestimated by a fraction of a pixel all around.
 """
 

@@ -6,19 +6,21 @@ from data.bar_chart import Bars, bar_chart
 from data.kins import published
 from data.kins.statistics import IOU_BINS, LEVEL_BINS, Statistics
 
+_MOST_CLASSES = 9  # of the chart
 _LAST = 10  # of the numbers that have a bar of their own; all that is more has the last one
 
 
 def statistics_charts(statistics: Statistics) -> dict[str, str]:
     """The charts as SVG documents, by the name of the file that each is for."""
+    classes = _most_frequent(statistics.classes)
     charts = {
         "classes": bar_chart(
             "Classes",
             "class",
-            list(statistics.classes),
+            list(classes),
             [
-                Bars("here", _percent(list(statistics.classes.values()))),
-                Bars("KINS, Table 1", [_of_paper(name) for name in statistics.classes]),
+                Bars("here", _percent(list(classes.values()))),
+                Bars("KINS, Table 1", [_of_paper(name) for name in classes]),
             ],
         ),
         "occlusion_level": bar_chart(
@@ -51,6 +53,15 @@ def statistics_charts(statistics: Statistics) -> dict[str, str]:
 
 
 _NUMBERS = [*(str(number) for number in range(_LAST)), f"{_LAST}+"]
+
+
+def _most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
+    """As many classes as there is room to write the names of, the others together."""
+    if len(counts) <= _MOST_CLASSES:
+        return dict(counts)
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    kept = dict(ordered[: _MOST_CLASSES - 1])
+    return {**kept, "others": sum(counts.values()) - sum(kept.values())}
 
 
 def _by_number(counts: Mapping[int, int]) -> list[int]:

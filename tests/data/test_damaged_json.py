@@ -21,11 +21,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from amodal_jax import segmentation
-from amodal_jax.errors import AmodalJaxError
+from amodal_jax.errors import AmodalJaxError, DataError
 from amodal_jax.metrics import AnnotatedImages
 from amodal_jax.results_files import read_results
 from data.cocoa.convert import read_region_file
 from data.commands import (
+    browse,
+    check,
     from_cocoa,
     from_d2sa,
     from_labelme,
@@ -47,6 +49,7 @@ SECONDS = 5.0  # of processor time for one file, which other work on the machine
 MEMORY = 700_000_000  # bytes of address space on top of what the process has when a test begins
 
 DUMMY_DATA = Path(__file__).parents[2] / "data" / "kins" / "dummy_data"
+IMAGES = DUMMY_DATA / "training" / "image_2"
 HEIGHT, WIDTH = 48, 96
 
 DEEP: Any = []
@@ -218,9 +221,14 @@ def check_annotation_file(path: Path) -> None:
 
 
 def kins_tools(folder: Path, file: Path) -> None:
-    """Everything that reads an annotation file without its images, and the builder's reader with them."""
+    """Everything that reads an annotation file, and the builder's reader."""
+    with contextlib.suppress(DataError):  # no json object
+        command(check, file, "--fix", folder / "fixed.json", "--json", folder / "found.json", "--workers", 1)
+        json.loads((folder / "fixed.json").read_text())
+    with contextlib.suppress(AmodalJaxError):
+        command(browse, file, "--out", folder / "page", "--images", IMAGES, "--workers", 1)
     read = read_annotation_file(file)
-    maker = RecordMaker(read.release, dict.fromkeys(read.categories, 0), DUMMY_DATA / "training" / "image_2")
+    maker = RecordMaker(read.release, dict.fromkeys(read.categories, 0), IMAGES)
     for image in read.images:
         with contextlib.suppress(AmodalJaxError):
             maker(image)

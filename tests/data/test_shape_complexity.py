@@ -49,13 +49,13 @@ def test_where_a_polygon_lies_and_how_large_it_is_do_not_matter(angle, shift, sc
 @given(st.floats(0, math.pi / 2))
 def test_a_drawn_square_is_a_square_however_it_is_turned(angle):
     simplicity, convexity = mask_shape(drawn(turned_square(40, angle)))
-    assert simplicity == pytest.approx(SQUARE, rel=0.025)
+    assert simplicity == pytest.approx(SQUARE, rel=0.04)
     assert 0.93 <= convexity <= 1
 
 
 def test_a_drawn_disc_is_a_disc():
     simplicity, convexity = mask_shape(drawn(lambda x, y: (x - 60) ** 2 + (y - 60) ** 2 < 20**2))
-    assert simplicity == pytest.approx(1, rel=0.025)
+    assert simplicity == pytest.approx(1, rel=0.04)
     assert 0.93 <= convexity <= 1
 
 

@@ -1,0 +1,195 @@
+"""Checks annotation files, and mends them: everything that is wrong, wherever a damaged file can still be read."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from tqdm import tqdm
+
+from amodal_jax.errors import DataError, ImageError
+from data.image_files import checked_size, is_file, is_size
+from data.json_file import read_json_object
+from data.kins import findings as kinds
+from data.kins import problems
+from data.kins.annotations import KEYS
+from data.kins.categories import RIDER_ID, RIDER_NAME
+from data.kins.findings import KINDS, Change, Finding
+from data.kins.image_check import check_annotations, look_at
+from data.kins.image_repair import repair_annotations
+from data.kins.lenient_reading import LenientImage, assembled, read_leniently
+from data.kins.sources import Source
+from data.worker_processes import ordered_map
+
+# Starting processes costs seconds, which fewer images are not worth.
+_IMAGES_WORTH_PROCESSES = 200
+
+
+@dataclass(frozen=True)
+class Repair:
+    """A mended file."""
+
+    content: dict[str, Any]
+    changes: tuple[Change, ...]
+    left: tuple[Finding, ...]  # what a check of the content finds
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found in one annotation file."""
+
+    source: Source
+    release: str | None
+    images: int
+    annotations: int
+    categories: dict[int, str]
+    findings: tuple[Finding, ...]
+    repair: Repair | None  # where one was asked for
+
+    @property
+    def errors(self) -> int:
+        return count_errors(self.findings)
+
+
+def count_errors(findings: Sequence[Finding]) -> int:
+    """How many of them are errors."""
+    return sum(KINDS[finding.kind].severity == "error" for finding in findings)
+
+
+def check_file(source: Source, *, repair: bool = False, workers: int = 1, show_progress: bool = False) -> Report:
+    """Checks an annotation file, with its images where their folder is known.
+
+    Args:
+        source: the file.
+        repair: mend it too, in memory.
+        workers: processes, where there are images enough to be worth them.
+        show_progress: draw a progress bar on stderr.
+
+    Raises:
+        DataError: the file is missing, or no json object.
+    """
+    if not source.path.is_file():
+        raise DataError(f"{source.path} is missing")
+    try:
+        return _check(source, read_json_object(source.path), repair, workers, show_progress)
+    except RecursionError:
+        raise DataError(f"{source.path} is nested more deeply than any annotation file: fetch it again") from None
+
+
+def differing_categories(reports: Sequence[Report]) -> list[Finding]:
+    """A finding where splits of one dataset list other categories."""
+    listed = [dict(report.categories) for report in reports]
+    for names in listed:
+        # The files of 2020 list it without an instance, and the builder leaves it out.
+        if names.get(RIDER_ID) == RIDER_NAME:
+            del names[RIDER_ID]
+    return [
+        Finding(kinds.CATEGORIES_DIFFER, "file", (report.source.name,), detail=f"unlike {reports[0].source.name}")
+        for report, names in zip(reports, listed, strict=True)
+        if names != listed[0]
+    ]
+
+
+@dataclass(frozen=True)
+class _ImageResult:
+    findings: list[Finding]
+    image: LenientImage  # mended, where a repair was asked for
+    changes: list[Change]
+    left: list[Finding]
+
+
+@dataclass(frozen=True)
+class _ImageWork:
+    """Checks one image, in whichever process."""
+
+    release: str | None
+    image_folder: Path | None
+    repair: bool
+
+    def __call__(self, image: LenientImage) -> _ImageResult:
+        findings, size = self._check(image)
+        if not self.repair:
+            return _ImageResult(findings, image, [], findings)
+        changes: list[Change] = []
+        mended = image
+        stored = (image.entry.get("height"), image.entry.get("width"))
+        if size is not None and stored != size:
+            why = next(finding.kind for finding in findings if finding.subject == "image")
+            for key, value in zip(("height", "width"), size, strict=True):
+                changes.append(Change("image", image.id, key, image.entry.get(key), value, why))
+            mended = replace(mended, entry={**image.entry, "height": size[0], "width": size[1]})
+        if size is not None and self.release is not None:
+            annotations, edits = repair_annotations(image.annotations, KEYS[self.release], *size)
+            mended = replace(mended, annotations=annotations)
+            changes += edits
+        left = self._check(mended)[0] if changes else findings
+        return _ImageResult(findings, mended, changes, left)
+
+    def _check(self, image: LenientImage) -> tuple[list[Finding], tuple[int, int] | None]:
+        """What is wrong with an image, and its (height, width), which is None where nothing says it."""
+        findings: list[Finding] = []
+        height, width = image.entry.get("height"), image.entry.get("width")
+        usable = (height, width) if _is_whole(height) and _is_whole(width) and is_size(height, width) else None
+        if usable is None:
+            detail = f"{width!r} x {height!r} pixels"
+            findings.append(Finding(kinds.IMAGE_UNUSABLE, "image", (image.id,), detail=detail))
+        actual = None
+        if self.image_folder is not None and image.file_name is not None:
+            path = self.image_folder / image.file_name
+            try:
+                actual = checked_size(path)
+            except ImageError as error:
+                kind = kinds.IMAGE_UNREADABLE if is_file(path) else kinds.IMAGE_MISSING
+                findings.append(Finding(kind, "image", (image.id,), detail=str(error)))
+        if actual is not None and usable is not None and actual != usable:
+            detail = f"{image.file_name} has {actual[1]} x {actual[0]} pixels, the record {width} x {height}"
+            findings.append(Finding(problems.IMAGE_SIZE, "image", (image.id,), detail=detail))
+        size = actual or usable
+        if size is not None and self.release is not None:
+            keys = KEYS[self.release]
+            findings += check_annotations(look_at(image.annotations, keys, *size), keys, image.id)
+        return findings, size
+
+
+def _is_whole(value: Any) -> TypeGuard[int]:
+    """Whether a value is a whole number to the builder, to which True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check(source: Source, content: dict[str, Any], repair: bool, workers: int, show_progress: bool) -> Report:
+    file = read_leniently(content)
+    findings, left = list(file.findings), []
+    changes = list(file.changes)
+    images: list[LenientImage] = []
+    work = _ImageWork(file.release, source.image_folder, repair)
+    with (
+        ordered_map(workers if len(file.images) >= _IMAGES_WORTH_PROCESSES else 1, chunk_size=16) as map_in_order,
+        tqdm(
+            total=len(file.images),
+            desc=source.path.name,
+            unit="image",
+            disable=not show_progress,
+            mininterval=0.5 if sys.stderr.isatty() else 30,
+        ) as progress,
+    ):
+        for result in map_in_order(work, file.images):
+            findings += result.findings
+            if repair:
+                images.append(result.image)
+                changes += result.changes
+                left += result.left
+            progress.update()
+    mended = None
+    if repair:
+        after = assembled(file, images)
+        mended = Repair(after, tuple(changes), (*read_leniently(after).findings, *left))
+    return Report(
+        source=source,
+        release=file.release,
+        images=len(file.images),
+        annotations=sum(len(image.annotations) for image in file.images),
+        categories=file.names,
+        findings=tuple(findings),
+        repair=mended,
+    )
