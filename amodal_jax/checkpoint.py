@@ -15,6 +15,7 @@ import shutil
 import sys
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -150,16 +151,23 @@ def write_network(workdir: Path, config: Config, variables: Variables) -> None:
       CheckpointError: it could not be written. Nothing is left of it.
     """
     workdir = workdir.absolute()
+
+    def write(folder: Path) -> None:
+        with contextlib.closing(CheckpointWriter(folder, "last", config)) as writer:
+            everywhere = NamedSharding(Mesh(np.array(jax.local_devices()), "batch"), PartitionSpec())
+            writer.save(Checkpoint(0, jax.device_put(variables, everywhere), None, None))
+        write_config(folder, config)
+
     try:
         make_folder(workdir.parent)
-        with replacing(workdir) as unfinished:
-            writer = CheckpointWriter(unfinished, "last", config)
-            with contextlib.closing(writer):
-                everywhere = NamedSharding(Mesh(np.array(jax.local_devices()), "batch"), PartitionSpec())
-                writer.save(Checkpoint(0, jax.device_put(variables, everywhere), None, None))
-            write_config(unfinished, config)
-    except OSError as error:
-        raise CheckpointError(f"{workdir}: cannot be written ({error})") from error
+        # Orbax has threads of its own, which Ctrl-C would leave writing to what is taken away: it comes to this thread,
+        # which then waits for the one that writes.
+        with replacing(workdir) as unfinished, ThreadPoolExecutor(1) as executor:
+            executor.submit(write, unfinished).result()
+    except (OSError, CheckpointError) as error:
+        # Those of the writer name the unfinished folder.
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        raise CheckpointError(f"{workdir}: cannot be written ({_reason(cause)}); nothing of it is left") from error
 
 
 def last_config(workdir: Path) -> Config | None:
