@@ -325,7 +325,7 @@ def _read_place(place: Path, kind: Kind, read: Callable[[Path], Any]) -> Any:
     if _is_checkpoint(place):
         return _first_good(place.parent, read, steps=[int(place.name)])
     folder = _folder(place, kind)
-    if not folder.is_dir():
+    if not folder.is_dir() and not _folder(place, "last").is_dir():
         raise CheckpointError(f"{place}: has no checkpoints; name the --workdir of a training, or a checkpoint of it")
     if kind == "best" and not _steps(folder):
         raise CheckpointError(f"{folder}: there is no checkpoint, for the run has not been evaluated while it trained")
