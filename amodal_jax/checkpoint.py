@@ -313,6 +313,10 @@ def checkpoint_config(path: str | os.PathLike[str], *, kind: Kind = "last") -> C
 
 def _existing(path: str | os.PathLike[str]) -> Path:
     place = Path(path).expanduser().absolute()
+    if place.is_file():
+        raise CheckpointError(
+            f"{place}: is a file; checkpoints are folders, which scripts/import_weights.py makes of files of weights"
+        )
     if not place.is_dir():
         raise CheckpointError(
             f"{place}: there is no such folder; name the --workdir of a training, or a checkpoint in it"

@@ -1,6 +1,7 @@
 import pickle
 import subprocess
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from amodal_jax import weight_files
 from amodal_jax.errors import WeightsError
 from amodal_jax.weight_files import plain_weights, read_weights
 
@@ -193,8 +195,11 @@ _ADVICE = (
         (pickle.UnpicklingError(f"Weights only load failed. {_ADVICE}"), ""),
     ],
 )
-def test_pytorchs_advice_to_read_a_refused_file_all_the_same_is_not_passed_on(error, reason, tmp_path, monkeypatch):
+def test_pytorchs_advice_to_read_a_refused_file_all_the_same_is_not_passed_on(
+    error, reason, tmp_path, monkeypatch, recwarn
+):
     def load(*_, **__):
+        warnings.warn(_ADVICE, stacklevel=1)
         raise error
 
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(load=load))
@@ -205,6 +210,7 @@ def test_pytorchs_advice_to_read_a_refused_file_all_the_same_is_not_passed_on(er
         f"{tmp_path / 'weights.pth'}: holds more than tensors and plain containers, or is damaged, and is not read"
         f"{reason}; save its state_dict alone, or copy it again"
     )
+    assert not recwarn.list
 
 
 class Touches:
@@ -248,6 +254,12 @@ def test_an_archive_that_would_fill_the_memory_is_refused(tmp_path):
             member.write(bytes(1_000_000))
     with pytest.raises(WeightsError, match="weights.npz: would expand from .* to 300000128 bytes"):
         read_weights(path)
+
+
+def test_an_archive_that_hardly_expands_may_be_of_any_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(weight_files, "_UNUSUAL_BYTES", 0)
+    np.savez_compressed(tmp_path / "weights.npz", **WEIGHTS)
+    assert read_weights(tmp_path / "weights.npz").keys() == WEIGHTS.keys()
 
 
 def test_pytorch_is_needed_for_its_own_files_alone(tmp_path):
