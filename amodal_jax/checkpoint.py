@@ -15,6 +15,7 @@ import shutil
 import sys
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -150,16 +151,23 @@ def write_network(workdir: Path, config: Config, variables: Variables) -> None:
       CheckpointError: it could not be written. Nothing is left of it.
     """
     workdir = workdir.absolute()
+
+    def write(folder: Path) -> None:
+        with contextlib.closing(CheckpointWriter(folder, "last", config)) as writer:
+            everywhere = NamedSharding(Mesh(np.array(jax.local_devices()), "batch"), PartitionSpec())
+            writer.save(Checkpoint(0, jax.device_put(variables, everywhere), None, None))
+        write_config(folder, config)
+
     try:
         make_folder(workdir.parent)
-        with replacing(workdir) as unfinished:
-            writer = CheckpointWriter(unfinished, "last", config)
-            with contextlib.closing(writer):
-                everywhere = NamedSharding(Mesh(np.array(jax.local_devices()), "batch"), PartitionSpec())
-                writer.save(Checkpoint(0, jax.device_put(variables, everywhere), None, None))
-            write_config(unfinished, config)
-    except OSError as error:
-        raise CheckpointError(f"{workdir}: cannot be written ({error})") from error
+        # Orbax has threads of its own, which Ctrl-C would leave writing to what is taken away: it comes to this thread,
+        # which then waits for the one that writes.
+        with replacing(workdir) as unfinished, ThreadPoolExecutor(1) as executor:
+            executor.submit(write, unfinished).result()
+    except (OSError, CheckpointError) as error:
+        # Those of the writer name the unfinished folder.
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        raise CheckpointError(f"{workdir}: cannot be written ({_reason(cause)}); nothing of it is left") from error
 
 
 def last_config(workdir: Path) -> Config | None:
@@ -305,6 +313,10 @@ def checkpoint_config(path: str | os.PathLike[str], *, kind: Kind = "last") -> C
 
 def _existing(path: str | os.PathLike[str]) -> Path:
     place = Path(path).expanduser().absolute()
+    if place.is_file():
+        raise CheckpointError(
+            f"{place}: is a file; checkpoints are folders, which scripts/import_weights.py makes of files of weights"
+        )
     if not place.is_dir():
         raise CheckpointError(
             f"{place}: there is no such folder; name the --workdir of a training, or a checkpoint in it"
@@ -317,7 +329,7 @@ def _read_place(place: Path, kind: Kind, read: Callable[[Path], Any]) -> Any:
     if _is_checkpoint(place):
         return _first_good(place.parent, read, steps=[int(place.name)])
     folder = _folder(place, kind)
-    if not folder.is_dir():
+    if not folder.is_dir() and not _folder(place, "last").is_dir():
         raise CheckpointError(f"{place}: has no checkpoints; name the --workdir of a training, or a checkpoint of it")
     if kind == "best" and not _steps(folder):
         raise CheckpointError(f"{folder}: there is no checkpoint, for the run has not been evaluated while it trained")

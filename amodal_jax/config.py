@@ -201,6 +201,8 @@ class ModelConfig:
     def __post_init__(self):
         _require(self.fpn_channels > 0, "model.fpn_channels", "must be positive")
         _require(len(set(self.class_names)) == len(self.class_names), "model.class_names", "must not repeat a name")
+        named = all(name and name == name.strip() for name in self.class_names)
+        _require(named, "model.class_names", "must have names without spaces around them, and none that is empty")
         if self.mlc.enabled:
             _require(self.occlusion.enabled, "model.mlc.enabled", "needs model.occlusion.enabled")
             _require(

@@ -48,14 +48,18 @@ class ExportedNetwork:
           ValueError: a file of it is damaged, or this version of JAX does not read it.
         """
         folder = Path(folder)
-        sheet = json.loads((folder / SHEET_FILE).read_text())
-        self.class_names: tuple[str, ...] = tuple(sheet["class_names"])
-        self.batch_size: int = sheet["batch_size"]
-        self.height: int = sheet["height"]
-        self.width: int = sheet["width"]
-        self._resizing: tuple[int, int] = (sheet["short_side"], sheet["long_side"])
-        self._input: tuple[int, int] = (sheet["input_height"], sheet["input_width"])
-        self._mask_threshold: float = sheet["mask_threshold"]
+        try:
+            sheet = json.loads((folder / SHEET_FILE).read_text())
+            self.class_names: tuple[str, ...] = tuple(sheet["class_names"])
+            self.batch_size: int = sheet["batch_size"]
+            self.height: int = sheet["height"]
+            self.width: int = sheet["width"]
+            self._resizing: tuple[int, int] = (sheet["short_side"], sheet["long_side"])
+            self._input: tuple[int, int] = (sheet["input_height"], sheet["input_width"])
+            self._mask_threshold: float = sheet["mask_threshold"]
+            writer: str = sheet["jax_version"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{folder / SHEET_FILE}: is damaged ({error!r}); copy or export it again") from error
         serialized = bytearray((folder / NETWORK_FILE).read_bytes())
         try:
             exported = export.deserialize(serialized)
@@ -64,7 +68,7 @@ class ExportedNetwork:
         except Exception as error:  # flatbuffers raises whatever a damaged file leads it to
             raise ValueError(
                 f"{folder / NETWORK_FILE}: cannot be read by jax {jax.__version__}; it is damaged, or the jax "
-                f"{sheet['jax_version']} that wrote it is too old or too new for this one ({error})"
+                f"{writer} that wrote it is too old or too new for this one ({error})"
             ) from error
         self._parameters = jax.device_put(read_safetensors(folder / PARAMETERS_FILE))
         self._detect = jax.jit(exported.call)
@@ -76,10 +80,10 @@ class ExportedNetwork:
           images: uint8 RGB [height, width, 3], none larger than `height` x `width` of the network.
 
         Raises:
-          ValueError: an image of another type or shape, or one that does not fit the network, as it is or resized.
+          ValueError: as `check`.
         """
         for index, image in enumerate(images):
-            self._check(image, index)
+            self.check(image, f"image {index}")
         found = []
         for start in range(0, len(images), self.batch_size):
             part = images[start : start + self.batch_size]
@@ -103,14 +107,19 @@ class ExportedNetwork:
                 objects[name] = pasted
         return objects
 
-    def _check(self, image: Any, index: int) -> None:
+    def check(self, image: Any, name: str) -> None:
+        """Checks that the network takes an image, which errors call by `name`.
+
+        Raises:
+          ValueError: it is of another type or shape, or does not fit the network, as it is or resized.
+        """
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-            raise ValueError(f"image {index} is {what}; pass uint8 RGB [height, width, 3]")
+            raise ValueError(f"{name} is {what}; pass uint8 RGB [height, width, 3]")
         height, width = image.shape[:2]
         if not (0 < height <= self.height and 0 < width <= self.width):
             raise ValueError(
-                f"image {index} has {height} x {width} pixels, and the network was exported for up to {self.height} x "
+                f"{name} has {height} x {width} pixels, and the network was exported for up to {self.height} x "
                 f"{self.width}; export it again with --height and --width, or make the image smaller"
             )
         # What does not fit the network's input would be cut off there without a word.
@@ -119,7 +128,7 @@ class ExportedNetwork:
         resized = (int(height * factor), int(width * factor))
         if not (0 < resized[0] <= self._input[0] and 0 < resized[1] <= self._input[1]):
             raise ValueError(
-                f"image {index} of {height} x {width} pixels becomes {resized[0]} x {resized[1]} in the network, whose "
+                f"{name} of {height} x {width} pixels becomes {resized[0]} x {resized[1]} in the network, whose "
                 f"input is 1 x 1 to {self._input[0]} x {self._input[1]}; export it again with --model.input.height and "
                 "--model.input.width"
             )
@@ -184,7 +193,10 @@ def read_image(path: Path) -> np.ndarray:
       ValueError: it is no image, or only OpenCV could tell, which is not installed.
     """
     if path.suffix == ".npy":
-        return np.load(path, allow_pickle=False)
+        try:
+            return np.load(path, allow_pickle=False)
+        except (EOFError, ValueError) as error:
+            raise ValueError(f"{path}: is no array of pixels, or damaged ({error})") from error
     try:
         import cv2
     except ImportError:
@@ -203,9 +215,10 @@ def write_npz(path: Path, arrays: dict[str, Any]) -> None:
     try:
         np.savez_compressed(unfinished, **arrays)
         os.replace(unfinished, path)
-    except BaseException:
+    except OSError as error:  # that of a full disk has no name
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
         unfinished.unlink(missing_ok=True)
-        raise
 
 
 def main() -> None:
@@ -222,11 +235,17 @@ def main() -> None:
         arguments.out.mkdir(parents=True, exist_ok=True)
         for start in range(0, len(names), network.batch_size):
             part = arguments.images[start : start + network.batch_size]
-            for path, objects in zip(part, network([read_image(path) for path in part]), strict=True):
+            images = [read_image(path) for path in part]
+            for path, image in zip(part, images, strict=True):
+                network.check(image, str(path))
+            for path, objects in zip(part, network(images), strict=True):
                 write_npz(arguments.out / f"{path.stem}.npz", objects | {"class_names": np.array(network.class_names)})
                 print(f"{arguments.out / path.stem}.npz: {len(objects['scores'])} objects", flush=True)
-    except (EOFError, ImportError, OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

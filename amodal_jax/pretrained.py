@@ -5,6 +5,7 @@ from the normalisation of the image to the order of the labels, comes with the l
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -70,8 +71,10 @@ def convert_weights(
     Raises:
       WeightsError: no layout has these names, an array has another shape than the layout's, or the number of classes
         does not fit; names the arrays.
-      ConfigError: class names that cannot be used.
+      ConfigError: class names or an epsilon that cannot be used.
     """
+    if batch_norm_epsilon is not None and not 0 <= batch_norm_epsilon < math.inf:
+        raise ConfigError(f"the batch norm's epsilon must be a finite number from 0 on, not {batch_norm_epsilon}")
     layout = _recognise(weights, source, layouts)
     names = _class_names(weights, layout, source, num_classes, class_names)
     sources = layout.sources(len(names))
@@ -117,7 +120,7 @@ def import_weights(
 
     Raises:
       WeightsError: the file cannot be read, as `convert_weights`, or there is something in the directory.
-      ConfigError: class names or overrides that cannot be used.
+      ConfigError: class names, an epsilon or overrides that cannot be used.
       CheckpointError: the checkpoint cannot be written. Nothing is left of it.
     """
     # Imported here, as Orbax is only needed for this.
@@ -228,9 +231,11 @@ def _check_shapes(weights: Mapping[str, np.ndarray], sources: Sources, layout: L
 
 
 def _work_in_epsilon(frozen: dict[str, Any], epsilon: float, source: str, path: str = "frozen") -> None:
-    """Changes the scales of all frozen batch norms to what they are with our epsilon instead of theirs."""
-    if epsilon == BATCH_NORM_EPSILON:
-        return
+    """Changes the scales of all frozen batch norms to what they are with our epsilon instead of theirs.
+
+    Raises:
+      WeightsError: a variance that no standard deviation can be taken of.
+    """
     for name, branch in frozen.items():
         if "var" not in branch:
             _work_in_epsilon(branch, epsilon, source, f"{path}/{name}")
@@ -241,6 +246,8 @@ def _work_in_epsilon(frozen: dict[str, Any], epsilon: float, source: str, path: 
                 f"{source}: a variance of {path}/{name} is {variance.min():g}, which is not positive with the epsilon "
                 f"{epsilon:g}"
             )
+        if epsilon == BATCH_NORM_EPSILON:
+            continue  # not a bit of the scale is to change
         branch["scale"] = (branch["scale"] * np.sqrt((variance + BATCH_NORM_EPSILON) / (variance + epsilon))).astype(
             np.float32
         )

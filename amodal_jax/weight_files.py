@@ -3,6 +3,8 @@
 NumPy's `.npz`, `.safetensors`, PyTorch's `.pth` and `.pt`, and the `.pkl` of Caffe2 and detectron2.
 """
 
+import re
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,13 +13,15 @@ from typing import Any
 import numpy as np
 import safetensors
 
-from amodal_jax.errors import WeightsError
+from amodal_jax.errors import WeightsError, first_line
 from amodal_jax.plain_pickle import RefusedPickle, load_plain_pickle
 
-_WRAPPERS = ("model", "state_dict", "model_state_dict")  # what training programs put a network's weights under
+# What training programs put a network's weights under; the last is Detectron's.
+_WRAPPERS = ("model", "state_dict", "model_state_dict", "blobs")
 _PARALLEL_PREFIX = "module."  # of every name, where PyTorch trained on several devices
 _UNUSUAL_EXPANSION = 10  # compressed weights are nearly as long as plain ones
 _UNUSUAL_BYTES = 1 << 28
+_REFUSED_BY_TORCH = re.compile(r"[Uu]nsupported .*|TorchScript archives?")
 
 
 def read_weights(path: str | Path) -> dict[str, np.ndarray]:
@@ -39,11 +43,13 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
     if reader is None:
         ending = f'the ending "{path.suffix}"' if path.suffix else "no ending"
         raise WeightsError(f"{path}: has {ending}; files of weights end with {', '.join(_READERS)}")
-    if not path.is_file():
-        raise WeightsError(f"{path}: there is no such file")
+    try:
+        path.open("rb").close()
+    except OSError as error:  # which not every reader would tell from damage
+        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
     try:
         content = reader(path)
-    except WeightsError:
+    except (WeightsError, MemoryError):
         raise
     except Exception as error:  # the readers have errors of many kinds for a damaged file
         reason = " ".join(str(error).split())[:200] or type(error).__name__
@@ -57,8 +63,8 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
 def plain_weights(content: Any, *, source: str) -> dict[str, np.ndarray]:
     """The arrays by name in what a file or a program holds.
 
-    Containers that training programs put around the weights ("model", "state_dict") are taken off, and so is the prefix
-    "module." of networks that PyTorch trained on several devices.
+    Containers that training programs put around the weights ("model", "state_dict", "blobs") are taken off, and so is
+    the prefix "module." of networks that PyTorch trained on several devices.
 
     Args:
       content: a mapping of names to NumPy arrays, PyTorch tensors or numbers, in a container or not.
@@ -88,8 +94,13 @@ def plain_weights(content: Any, *, source: str) -> dict[str, np.ndarray]:
 
 def _array(value: Any, name: str) -> np.ndarray:
     if hasattr(value, "detach"):  # a PyTorch tensor, which is recognised without PyTorch
-        value = value.detach().cpu()
-        value = (value.float() if value.is_floating_point() else value).numpy()
+        try:
+            value = value.detach().cpu()
+            value = (value.float() if value.is_floating_point() else value).numpy()
+        except (NotImplementedError, RuntimeError, TypeError) as error:
+            raise WeightsError(
+                f"{name} is a sparse, quantised or otherwise unusual tensor ({first_line(error)}); save plain ones"
+            ) from error
     if not hasattr(value, "__array__") and not isinstance(value, bool | int | float):
         raise WeightsError(f"{name} is a {type(value).__name__}, not an array")
     array = np.asarray(value)
@@ -130,13 +141,16 @@ def _read_torch(path: Path) -> Any:
     import pickle
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # PyTorch's own text goes on to explain how to read such a file all the same.
-        reason = " ".join(str(error).split())
+        with warnings.catch_warnings(action="ignore"):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        # What it does not admit is all that is passed on: the text explains how to read the file all the same.
+        refused = _REFUSED_BY_TORCH.search(str(error))
+        if refused is None and isinstance(error, RuntimeError):
+            raise
+        reason = f" ({refused[0].partition(' Please')[0].rstrip('.')})" if refused else ""
         raise WeightsError(
-            f"{path}: holds more than tensors and plain containers, or is damaged, and is not read "
-            f"({reason.partition('WeightsUnpickler error: ')[2].partition(' Please')[0] or reason[:200]}); "
+            f"{path}: holds more than tensors and plain containers, or is damaged, and is not read{reason}; "
             "save its state_dict alone, or copy it again"
         ) from error
 

@@ -156,9 +156,6 @@ def test_saving_copies_before_it_returns(tmp_path, variables):
 
 def test_the_best_is_kept_apart(run, variables):
     assert best_evaluation(run) is None
-    with pytest.raises(CheckpointError, match="has no checkpoints"):
-        load_checkpoint(run, kind="best")
-    CheckpointWriter(run, "best", CONFIG).close()
     with pytest.raises(CheckpointError, match="best: there is no checkpoint, for the run has not been evaluated"):
         load_checkpoint(run, kind="best")
     writer = CheckpointWriter(run, "best", CONFIG)
@@ -235,6 +232,9 @@ def test_nothing_good_is_an_error(run, variables, tmp_path_factory):
     ):
         with pytest.raises(CheckpointError, match=f"{place.name}: {words}; name the --workdir"):
             load_checkpoint(place)
+    (empty / "weights.npz").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"weights.npz: is a file; .* scripts/import_weights.py makes"):
+        load_checkpoint(empty / "weights.npz")
 
 
 def test_another_network_is_refused_by_the_parameters_name(run, variables):

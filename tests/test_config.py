@@ -95,6 +95,9 @@ def test_features_of_different_channels_are_not_added():
 def test_classes_must_differ():
     with pytest.raises(ConfigError, match="class_names"):
         ModelConfig(class_names=("car", "car"))
+    for name in ("", " car"):
+        with pytest.raises(ConfigError, match="class_names must have names"):
+            ModelConfig(class_names=("van", name))
 
 
 def test_unknown_configuration_lists_the_known_ones():

@@ -113,8 +113,8 @@ def test_the_script_beside_it_says_what_is_wrong_in_a_line(exported, tmp_path):
     result = run_alone(exported, tmp_path / "large.npy", "--out", tmp_path / "found")
     assert result.returncode == 1
     assert result.stderr.splitlines() == [
-        "error: image 0 has 65 x 96 pixels, and the network was exported for up to 64 x 96; export it again with "
-        "--height and --width, or make the image smaller"
+        f"error: {tmp_path / 'large.npy'} has 65 x 96 pixels, and the network was exported for up to 64 x 96; "
+        "export it again with --height and --width, or make the image smaller"
     ]
     assert list((tmp_path / "found").iterdir()) == []
 
@@ -182,6 +182,10 @@ def test_a_damaged_network_is_named(exported, tmp_path):
     path.unlink()
     with pytest.raises(OSError, match=r"detect\.jax_export"):
         ExportedNetwork(folder)
+    for text in ("", "[]", "{}"):
+        (folder / "export.json").write_text(text)
+        with pytest.raises(ValueError, match=r"export\.json: is damaged .* export it again"):
+            ExportedNetwork(folder)
 
 
 def test_parameters_without_their_configuration_or_with_another(exported, predictor, tmp_path):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from amodal_jax import export_runner, mask_output
 from amodal_jax.image_reader import read_image
+from tests.full_disk import files_limited_to
 
 GOLDEN = Path(__file__).resolve().parent / "golden" / "ops" / "mask_output.npz"
 
@@ -78,6 +79,10 @@ def test_images_are_read_as_the_package_reads_them(tmp_path, monkeypatch):
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(ValueError, match=r"text\.png: is no image"):
         export_runner.read_image(tmp_path / "text.png")
+    for content in (b"", b"no array", (tmp_path / "image.npy").read_bytes()[:-1]):
+        (tmp_path / "damaged.npy").write_bytes(content)
+        with pytest.raises(ValueError, match=r"damaged\.npy: is no array of pixels, or damaged"):
+            export_runner.read_image(tmp_path / "damaged.npy")
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(ValueError, match=r"image\.png: save the pixels with numpy\.save .* or install opencv"):
         export_runner.read_image(tmp_path / "image.png")
@@ -88,4 +93,18 @@ def test_a_file_of_arrays_is_whole_or_not_there(tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "found.npz")["scores"], np.ones(3))
     with pytest.raises(TypeError):
         export_runner.write_npz(tmp_path / "other.npz", {"scores": np.ones(3), 3: np.ones(3)})
+    noise = np.random.default_rng(0).random(10_000)
+    with files_limited_to(1000), pytest.raises(OSError, match=r"File too large: '.*other\.npz'"):
+        export_runner.write_npz(tmp_path / "other.npz", {"scores": noise})
     assert [path.name for path in tmp_path.iterdir()] == ["found.npz"]
+
+
+def test_ctrl_c_is_one_line(tmp_path, monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(export_runner, "ExportedNetwork", interrupted)
+    monkeypatch.setattr(sys, "argv", ["run.py", "image.npy", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        export_runner.main()
+    assert (ended.value.code, capsys.readouterr().err) == (130, "error: interrupted\n")

@@ -1,3 +1,5 @@
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amodal_jax.checkpoint import load_checkpoint, load_variables, restore_last
+from amodal_jax.checkpoint import CheckpointWriter, load_checkpoint, load_variables, restore_last
 from amodal_jax.config import to_json
 from amodal_jax.errors import AmodalJaxError, CheckpointError, ConfigError, WeightsError
 from amodal_jax.layouts import torchvision
@@ -15,6 +17,7 @@ from amodal_jax.layouts.layout import Layout
 from amodal_jax.models.layers import FrozenBatchNorm
 from amodal_jax.predict import Predictor
 from amodal_jax.pretrained import LAYOUTS, convert_weights, import_weights
+from tests.full_disk import files_limited_to
 from tests.models.seeded_weights import seeded_weight
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -117,9 +120,15 @@ def test_batch_norm_epsilon(weights, given, expected):
     np.testing.assert_allclose(outputs, theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_an_epsilon_that_does_not_fit(resnet18):
-    with pytest.raises(WeightsError, match=r"these: a variance of frozen/backbone/bn1 is .*not positive.*-2"):
-        convert_weights(resnet18, source="these", batch_norm_epsilon=-2.0)
+def test_a_negative_variance(resnet18):
+    with pytest.raises(WeightsError, match=r"these: a variance of frozen/backbone/bn1 is -1, .*not positive.*1e-05"):
+        convert_weights(resnet18 | {"bn1.running_var": np.full(64, -1, np.float32)}, source="these")
+
+
+@pytest.mark.parametrize("epsilon", [-1e-5, np.inf, np.nan])
+def test_an_epsilon_that_cannot_be(epsilon, resnet18):
+    with pytest.raises(ConfigError, match=f"epsilon must be a finite number from 0 on, not {epsilon}"):
+        convert_weights(resnet18, source="these", batch_norm_epsilon=epsilon)
 
 
 def test_class_names():
@@ -216,6 +225,29 @@ def test_a_folder_with_something_in_it_is_left_alone(resnet18, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["resnet18.npz"]
 
 
+def test_a_full_disk_leaves_nothing(resnet18, tmp_path):
+    np.savez(tmp_path / "resnet18.npz", **resnet18)
+    with files_limited_to(1 << 20), pytest.raises(CheckpointError) as caught:
+        import_weights(tmp_path / "resnet18.npz", tmp_path / "run")
+    assert str(caught.value) == f"{tmp_path / 'run'}: cannot be written (File too large); nothing of it is left"
+    assert [path.name for path in tmp_path.iterdir()] == ["resnet18.npz"]
+
+
+def test_what_ctrl_c_interrupts_leaves_nothing(resnet18, tmp_path, monkeypatch):
+    """Not even what Orbax writes in the background."""
+    close = CheckpointWriter.close
+
+    def interrupted_close(writer):
+        os.kill(os.getpid(), signal.SIGINT)
+        close(writer)
+
+    np.savez(tmp_path / "resnet18.npz", **resnet18)
+    monkeypatch.setattr(CheckpointWriter, "close", interrupted_close)
+    with pytest.raises(KeyboardInterrupt):
+        import_weights(tmp_path / "resnet18.npz", tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["resnet18.npz"]
+
+
 def test_the_predictor_of_a_state_dict():
     predictor = Predictor.from_torchvision(flat(V2, 90), min_size=384, max_size=1280)
     assert predictor.config.model.class_names == torchvision.COCO_CLASS_NAMES
@@ -226,7 +258,7 @@ def test_the_predictor_of_a_state_dict():
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ("missing.npz", "missing.npz: there is no such file"),
+        ("missing.npz", r"missing.npz: cannot be read \(No such file"),
         (flat(NEW), "the state dict: has 4 classes with the background .*not 91"),
         (flat(RESNET18), "the state dict: .*a backbone alone"),
         ({"a": "text"}, "the state dict: a is a str"),

@@ -1,14 +1,17 @@
 import pickle
 import subprocess
 import sys
+import warnings
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
 
+from amodal_jax import weight_files
 from amodal_jax.errors import WeightsError
 from amodal_jax.weight_files import plain_weights, read_weights
 
@@ -71,6 +74,7 @@ def test_bfloat16_of_torch(tmp_path):
         WEIGHTS,
         {"state_dict": WEIGHTS, "epoch": 12, "optimizer": {"state": {}}},
         {"model": {"state_dict": WEIGHTS}},
+        {"blobs": WEIGHTS, "cfg": "MODEL: {}"},
         {f"module.{name}": value for name, value in WEIGHTS.items()},
     ],
 )
@@ -130,14 +134,83 @@ def test_wrong_paths(tmp_path):
         read_weights(tmp_path / "weights.h5")
     with pytest.raises(WeightsError, match="weights: has no ending"):
         read_weights(tmp_path / "weights")
-    with pytest.raises(WeightsError, match="weights.pkl: there is no such file"):
+    with pytest.raises(WeightsError, match=r"weights.pkl: cannot be read \(No such file"):
         read_weights(tmp_path / "weights.pkl")
     (tmp_path / "folder.npz").mkdir()
-    with pytest.raises(WeightsError, match="folder.npz: there is no such file"):
+    with pytest.raises(WeightsError, match=r"folder.npz: cannot be read \(Is a directory\)"):
         read_weights(tmp_path / "folder.npz")
     write(tmp_path / "weights.npz", WEIGHTS).rename(tmp_path / "weights.pkl")
     with pytest.raises(WeightsError, match="weights.pkl: is an archive, .* rename it to .pth or .npz"):
         read_weights(tmp_path / "weights.pkl")
+
+
+def test_a_lack_of_memory_is_no_damage(tmp_path, monkeypatch):
+    def load(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(np, "load", load)
+    with pytest.raises(MemoryError):
+        read_weights(write(tmp_path / "weights.npz", WEIGHTS))
+
+
+class TensorWithoutValues:
+    """What PyTorch's tensors on its device "meta" do; sparse and quantised ones do the like."""
+
+    def detach(self):
+        raise NotImplementedError("Cannot copy out of meta tensor; no data!\nC++ stack trace")
+
+
+def test_an_unusual_tensor_is_named():
+    with pytest.raises(WeightsError, match=r"these: a is a sparse, .* unusual tensor \(Cannot .* no data!\); save"):
+        plain_weights({"a": TensorWithoutValues()}, source="these")
+
+
+_ADVICE = (
+    "In PyTorch 2.6, we changed the default value of the `weights_only` argument in `torch.load` from `False` to "
+    "`True`. Re-running `torch.load` with `weights_only` set to `False` will likely succeed.\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            pickle.UnpicklingError(
+                f"Weights only load failed. {_ADVICE}\n\nTrying to load unsupported GLOBAL posix.system whose module "
+                "posix is blocked.\n\nCheck the documentation of torch.load."
+            ),
+            " (unsupported GLOBAL posix.system whose module posix is blocked)",
+        ),
+        (
+            pickle.UnpicklingError(
+                f"Weights only load failed. (1) {_ADVICE}\tWeightsUnpickler error: Unsupported global: GLOBAL a.B was "
+                "not an allowed global by default. Please use `torch.serialization.add_safe_globals([a.B])`."
+            ),
+            " (Unsupported global: GLOBAL a.B was not an allowed global by default)",
+        ),
+        (
+            RuntimeError(f"Cannot use ``weights_only=True`` with TorchScript archives. {_ADVICE}"),
+            " (TorchScript archives)",
+        ),
+        (pickle.UnpicklingError(f"Weights only load failed. {_ADVICE}"), ""),
+    ],
+)
+def test_pytorchs_advice_to_read_a_refused_file_all_the_same_is_not_passed_on(
+    error, reason, tmp_path, monkeypatch, recwarn
+):
+    def load(*_, **__):
+        warnings.warn(_ADVICE, stacklevel=1)
+        raise error
+
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(load=load))
+    (tmp_path / "weights.pth").write_bytes(b"anything")
+    with pytest.raises(WeightsError) as caught:
+        read_weights(tmp_path / "weights.pth")
+    assert str(caught.value) == (
+        f"{tmp_path / 'weights.pth'}: holds more than tensors and plain containers, or is damaged, and is not read"
+        f"{reason}; save its state_dict alone, or copy it again"
+    )
+    assert not recwarn.list
 
 
 class Touches:
@@ -181,6 +254,12 @@ def test_an_archive_that_would_fill_the_memory_is_refused(tmp_path):
             member.write(bytes(1_000_000))
     with pytest.raises(WeightsError, match="weights.npz: would expand from .* to 300000128 bytes"):
         read_weights(path)
+
+
+def test_an_archive_that_hardly_expands_may_be_of_any_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(weight_files, "_UNUSUAL_BYTES", 0)
+    np.savez_compressed(tmp_path / "weights.npz", **WEIGHTS)
+    assert read_weights(tmp_path / "weights.npz").keys() == WEIGHTS.keys()
 
 
 def test_pytorch_is_needed_for_its_own_files_alone(tmp_path):

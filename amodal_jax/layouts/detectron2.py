@@ -99,8 +99,9 @@ def _msra_layout(depth: Depth, form: Form) -> Layout:
             ),
         ),
         sources=lambda classes: _caffe2_backbone(depth, form),
-        # The classifier, and biases of convolutions, which detectron2 leaves out as well: batch norm comes after each.
-        unread=r"(fc1000|pred)_[wb]|conv1_b|res\d_\d+_branch(1|2[abc])_b",
+        # The classifier, the optimiser's state, and biases of convolutions, all of which detectron2 leaves out as well:
+        # batch norm comes after each convolution.
+        unread=r"(fc1000|pred)_[wb]|conv1_b|res\d_\d+_branch(1|2[abc])_b|.*_momentum",
     )
 
 

@@ -78,6 +78,7 @@ def test_each_is_recognised_by_its_names(layout):
     useless |= {f"proposal_generator.anchor_generator.cell_anchors.{i}": np.ones((3, 4)) for i in range(5)}
     if not layout.class_scores:
         useless = {"fc1000_w": np.ones((1000, 2048)), "fc1000_b": np.ones(1000), "conv1_b": np.ones(64)}
+        useless["conv1_w_momentum"] = np.ones((64, 3, 7, 7))
     made = convert_weights(arrays | useless, source="these")
     assert made.layout is layout
     assert made.config.model.input == layout.config.model.input
