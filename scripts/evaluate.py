@@ -1,7 +1,7 @@
 """Evaluates a checkpoint, or result files of any tool, on the test split: the paper's figures.
 
-python scripts/evaluate.py --checkpoint DIR [--best] [--output DIR] [--data.FIELD VALUE ...]
-python scripts/evaluate.py --results-amodal FILE --results-inmodal FILE --dataset DIR [--output DIR]
+python scripts/evaluate.py --checkpoint DIR [--best] [--out DIR] [--data.FIELD VALUE ...]
+python scripts/evaluate.py --results-amodal FILE --results-inmodal FILE --dataset DIR [--out DIR]
 
 A checkpoint brings its configuration. Its data and evaluation sections can be changed here, and the size of the
 network's input canvas, --model.input.height and --model.input.width. Writes metrics.json, detections_amodal.json and
@@ -9,7 +9,7 @@ detections_inmodal.json: by default to `evaluation` in the run, as the training 
 
 Result files are in COCO's results format; either one will do. Det is measured on the boxes of the amodal file, or on
 those of --results-det. The split is --data.test-split, and --model.occlusion.threshold decides what is occluded. Writes
-metrics.json where --output says. docs/evaluation.md describes the protocol and the files.
+metrics.json where --out says. docs/evaluation.md describes the protocol and the files.
 """
 
 import argparse
@@ -37,9 +37,7 @@ def main() -> None:
     parser.add_argument("--results-inmodal", type=Path, metavar="FILE", help="inmodal masks")
     parser.add_argument("--results-det", type=Path, metavar="FILE", help="amodal boxes; default: the amodal file's")
     parser.add_argument("--dataset", metavar="DIR", help="the built dataset; the same as --data.directory")
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="the folder to write; default: in the run, see above"
-    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the folder to write; default: in the run, see above")
     command_line.add_process_arguments(parser)
     arguments, overrides = parser.parse_known_args()
     if arguments.dataset is not None:
@@ -68,9 +66,9 @@ def _evaluate_files(files: dict[str, Path], arguments: argparse.Namespace, overr
     print(
         f"{', '.join(map(str, files.values()))} on {config.data.directory}, split {config.data.test_split}", flush=True
     )
-    evaluate_files(files, config, arguments.output)
-    if arguments.output is not None:
-        print(f"written to {arguments.output}")
+    evaluate_files(files, config, arguments.out)
+    if arguments.out is not None:
+        print(f"written to {arguments.out}")
 
 
 def _evaluate_checkpoint(arguments: argparse.Namespace, overrides: list[str]) -> None:
@@ -86,14 +84,12 @@ def _evaluate_checkpoint(arguments: argparse.Namespace, overrides: list[str]) ->
 
     kind: Kind = "best" if arguments.best else "last"
     run = run_of(arguments.checkpoint, kind=kind)
-    if arguments.output is not None:
-        output = arguments.output
+    if arguments.out is not None:
+        output = arguments.out
     elif run is not None:
         output = evaluation_folder(*run)
     else:
-        raise ConfigError(
-            f"{arguments.checkpoint}: this checkpoint lies in no run directory; name a folder with --output"
-        )
+        raise ConfigError(f"{arguments.checkpoint}: this checkpoint lies in no run directory; name a folder with --out")
     config, variables, step = load_checkpoint(arguments.checkpoint, kind=kind)
     config = override(config, overrides)
     checkpoint = {"directory": str(arguments.checkpoint.absolute()), "kind": run and run[1], "step": step}

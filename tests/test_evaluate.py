@@ -369,7 +369,7 @@ def test_a_checkpoint_alone_needs_a_place_for_its_evaluation(run, tmp_path):
     alone = shutil.copytree(run / "checkpoints" / "last" / "7", tmp_path / "some" / "folder" / "7")
     result = subprocess.run(script("--checkpoint", alone), capture_output=True, text=True, timeout=600)
     assert result.returncode == 1
-    assert "folder/7: this checkpoint lies in no run directory; name a folder with --output" in result.stderr
+    assert "folder/7: this checkpoint lies in no run directory; name a folder with --out" in result.stderr
     assert not list(tmp_path.rglob("metrics.json"))
 
 
@@ -392,7 +392,7 @@ def test_what_the_script_cannot_use_is_one_line(run, arguments, message):
 def test_the_script_scores_files_of_any_tool(config, evaluated, tmp_path):
     metrics, folder = evaluated
     files = [f"--results-{kind}={folder / f'detections_{kind}.json'}" for kind in ("amodal", "inmodal")]
-    places = ["--dataset", config.data.directory, "--data.test-split", "train", "--output", tmp_path]
+    places = ["--dataset", config.data.directory, "--data.test-split", "train", "--out", tmp_path]
     result = subprocess.run(script(*files, *places), capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr
     assert format_table(metrics) in result.stdout
