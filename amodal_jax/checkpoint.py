@@ -13,6 +13,8 @@ import logging
 import os
 import shutil
 import sys
+import threading
+import time
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +42,7 @@ _logger = logging.getLogger(__name__)
 Kind = Literal["last", "best"]
 _EVALUATIONS: dict[Kind, str] = {"last": "evaluation", "best": "evaluation_best"}  # folders of a run directory
 _ITEMS = ("variables", "optimizer", "info")
+_LATE_WRITES = 10.0  # seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +122,7 @@ class CheckpointWriter:
             raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> CheckpointError:
+        _await_orbax()
         self._remove_unfinished()
         steps = _steps(self._folder)
         good = f"the newest good one is of step {steps[0]}" if steps else "there is no good one yet"
@@ -131,6 +135,14 @@ class CheckpointWriter:
         if jax.process_index() == 0:
             for unfinished in self._folder.glob("*.orbax-checkpoint-tmp*"):
                 shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _await_orbax() -> None:
+    """Waits for Orbax's threads, of which the first one that fails is heard of while others still make files."""
+    end = time.monotonic() + _LATE_WRITES
+    for thread in threading.enumerate():
+        if type(thread).__module__.startswith("orbax."):
+            threading.Thread.join(thread, max(0.0, end - time.monotonic()))  # its own `join` raises what it has met
 
 
 def write_config(workdir: Path, config: Config) -> None:

@@ -4,6 +4,8 @@ import logging
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import jax
@@ -260,14 +262,27 @@ def test_a_configuration_that_does_not_fit_its_checkpoint_is_refused(tmp_path, v
 
 
 def test_a_full_disk_leaves_the_last_good_one(run, variables):
+    class LateThread(threading.Thread):
+        """One of Orbax's that still makes files when another has failed."""
+
+        __module__ = "orbax.checkpoint"
+
+        def run(self):
+            time.sleep(2)
+            (folder / "4.orbax-checkpoint-tmp" / "late").mkdir(parents=True)
+
+    folder = run / "checkpoints" / "last"
     writer = CheckpointWriter(run, "last", CONFIG)
+    late = LateThread()
+    late.start()
     with (
         files_limited_to(10_000),
         pytest.raises(CheckpointError, match="could not be written .* the newest good one is of step 3"),
         contextlib.closing(writer),
     ):
         writer.save(checkpoint_of(4, variables))
-    assert sorted(path.name for path in (run / "checkpoints" / "last").iterdir()) == ["2", "3"]
+    late.join()
+    assert sorted(path.name for path in folder.iterdir()) == ["2", "3"]
     assert restore_last(run, variables, checkpoint_of(3, variables).optimizer_state).step == 3
 
 
