@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
         files,
         longest_side=arguments.size,
         workers=arguments.workers,
-        show_progress=True,
+        progress=True,
     )
     print(f"{written.images} images with {written.instances} instances: open {arguments.out / 'index.html'}")
     if written.without_picture:

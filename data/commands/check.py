@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     for path in paths:
         sources = find_sources(path, arguments.images, arguments.annotations)
         reports = [
-            check_file(source, repair=arguments.fix is not None, workers=arguments.workers, show_progress=True)
+            check_file(source, repair=arguments.fix is not None, workers=arguments.workers, progress=True)
             for source in sources
         ]
         for report in reports:

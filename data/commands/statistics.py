@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
     for name, file in files.items():
         # Both folders of KITTI hold the same file names, and its labels are those of the training images.
         of_these = labels if name == "train" or len(files) == 1 else None
-        measures[name] = measure(file, kitti_labels=of_these, workers=arguments.workers, show_progress=True)
+        measures[name] = measure(file, kitti_labels=of_these, workers=arguments.workers, progress=True)
     columns = {name: summarise(images, class_names) for name, images in measures.items()}
     if len(columns) > 1:
         columns["all"] = summarise([image for images in measures.values() for image in images], class_names)

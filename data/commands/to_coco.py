@@ -7,15 +7,13 @@ import argparse
 import json
 from pathlib import Path
 
-from tqdm import tqdm
-
 from amodal_jax.atomic_file import make_folder, write_atomically
 from amodal_jax.cores import usable_cores
 from data.kins.annotations import read_annotation_file
 from data.kins.coco_file import MASKS, CocoAnnotations, coco_content
 from data.kins.problems import ProblemCounts, describe
 from data.outputs import refuse_existing
-from data.worker_processes import ordered_map
+from data.worker_processes import map_with_progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,9 +32,11 @@ def run(arguments: argparse.Namespace) -> None:
     counts = ProblemCounts()
     counts.add(file.problems)
     annotations: list[dict] = []
-    with ordered_map(arguments.workers, chunk_size=16) as map_in_order:
-        images = map_in_order(CocoAnnotations(file.release, arguments.masks), file.images)
-        for found, problems in tqdm(images, total=len(file.images), desc=file.path.name, unit="image", mininterval=1.0):
+    annotate = CocoAnnotations(file.release, arguments.masks)
+    with map_with_progress(
+        annotate, file.images, description=file.path.name, workers=arguments.workers, progress=True
+    ) as results:
+        for found, problems in results:
             annotations += found
             counts.add(problems)
     make_folder(arguments.out.parent)

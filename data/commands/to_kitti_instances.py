@@ -7,15 +7,13 @@ or the file's own. Example: python scripts/dataset.py to-kitti-instances KINS/up
 import argparse
 from pathlib import Path
 
-from tqdm import tqdm
-
 from amodal_jax.cores import usable_cores
 from amodal_jax.errors import DataError
 from data.kins.annotations import read_annotation_file
 from data.kins.instance_maps import MapMaker, class_ids
 from data.kins.problems import ProblemCounts, describe
 from data.outputs import output_folder, refuse_existing
-from data.worker_processes import ordered_map
+from data.worker_processes import map_with_progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,10 +37,15 @@ def run(arguments: argparse.Namespace) -> None:
     counts.add(file.problems)
     with (
         output_folder(arguments.out, force=arguments.force) as folder,
-        ordered_map(arguments.workers, chunk_size=16) as map_in_order,
+        map_with_progress(
+            MapMaker(folder, file.release, identifiers),
+            file.images,
+            description=file.path.name,
+            workers=arguments.workers,
+            progress=True,
+        ) as results,
     ):
-        written = map_in_order(MapMaker(folder, file.release, identifiers), file.images)
-        for problems in tqdm(written, total=len(file.images), desc=file.path.name, unit="image", mininterval=1.0):
+        for problems in results:
             counts.add(problems)
     print(f"{arguments.out}: {len(file.images)} maps")
     for problem in counts.to_json():

@@ -12,7 +12,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from amodal_jax.atomic_file import make_folder, write_atomically
 from amodal_jax.cores import usable_cores
@@ -24,7 +23,7 @@ from data.kins.problems import ProblemCounts, describe
 from data.kins.voting import MASKS, Agreement, FileForm, ImageVoter, Vote, joined_categories, same_images
 from data.kins.writer import KinsAnnotation, write_annotations
 from data.outputs import refuse_existing
-from data.worker_processes import ordered_map
+from data.worker_processes import map_with_progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,9 +94,8 @@ def _vote(
     counts = ProblemCounts()
     for file in files:
         counts.add(file.problems)
-    with ordered_map(arguments.workers, chunk_size=16) as map_in_order:
-        results = map_in_order(voter, records)
-        for result in tqdm(results, total=len(records), desc="vote", unit="image", mininterval=1.0):
+    with map_with_progress(voter, records, description="vote", workers=arguments.workers, progress=True) as results:
+        for result in results:
             before = len(annotations)
             annotations += [dataclasses.replace(one, id=before + one.id) for one in result.annotations]
             votes += [

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from amodal_jax import segmentation
 from amodal_jax.config import KINS_CLASS_NAMES
@@ -21,7 +20,7 @@ from data.kitti3d.labels import CLASS_NAMES, Object3d, read_labels, read_project
 from data.kitti3d.projection import depth, ground_rectangle, project_template
 from data.outputs import refuse_existing
 from data.synthetic.footprints import nearest_first
-from data.worker_processes import ordered_map
+from data.worker_processes import map_with_progress
 
 INFO = {
     "description": "Pseudo labels in KINS' form: class-shaped templates in KITTI's 3D boxes, projected. No person has "
@@ -140,17 +139,10 @@ def convert(
     paths = sorted(_label_folder(source).glob("*.txt"))
     if not paths:
         raise DataError(f"{_label_folder(source)} holds no label files (000000.txt ...)")
-    with ordered_map(workers, chunk_size=16) as map_in_order:
-        frames = list(
-            tqdm(
-                map_in_order(read_frame, paths),
-                total=len(paths),
-                desc="project",
-                unit="frame",
-                disable=not progress,
-                mininterval=1.0,
-            )
-        )
+    with map_with_progress(
+        read_frame, paths, description="project", unit="frame", workers=workers, progress=progress
+    ) as results:
+        frames = list(results)
     ids = itertools.count(1)
     splits = split_scenes([_scene(frame, ids) for frame in frames], test_fraction)
     write_scenes(splits, out, KINS_CLASS_NAMES, source=source, link_images=link_images, force=force, info=INFO)

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cv2
-from tqdm import tqdm
 
 from amodal_jax import segmentation
 from amodal_jax.atomic_file import make_folder, replacing, write_atomically
@@ -34,13 +33,16 @@ from data.kins.orders import clusters_and_orders
 from data.kins.writer import KinsAnnotation, write_annotations
 from data.synthetic.photographs import Photographs
 from data.synthetic.scene import TRAFFIC, make_scene
-from data.worker_processes import ordered_map
+from data.worker_processes import map_with_progress
 
 REVISION = 2
 """Raised whenever the same seed gives other scenes than before, so that nobody reuses the old ones."""
 LEAST_WIDTH, LEAST_HEIGHT = 64, 24
 PNG_COMPRESSION = 1
 REQUEST_FILE = "request.json"
+
+# A scene takes a third of a second, and processes take seconds to start.
+_IMAGES_WORTH_PROCESSES = 16
 
 
 @dataclass(frozen=True)
@@ -195,15 +197,15 @@ def _write_split(
     draw = functools.partial(_write_image, unfinished, split, request, photographs)
     images: list[dict] = []
     annotations: list[KinsAnnotation] = []
-    with ordered_map(workers, chunk_size=4) as map_in_order:
-        scenes = tqdm(
-            map_in_order(draw, range(count)),
-            total=count,
-            desc=f"draw {split}",
-            unit="image",
-            disable=not progress,
-            mininterval=1.0,
-        )
+    with map_with_progress(
+        draw,
+        range(count),
+        description=f"draw {split}",
+        workers=workers,
+        progress=progress,
+        worth_processes=_IMAGES_WORTH_PROCESSES,
+        chunk_size=4,
+    ) as scenes:
         for image_id, drawn in enumerate(scenes):
             size = {"width": request.width, "height": request.height}
             images.append({"id": image_id, "file_name": _file_name(split, image_id).as_posix(), **size})

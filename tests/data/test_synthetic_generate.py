@@ -80,7 +80,8 @@ def test_orders_agree_with_what_hides_what(written):
     assert overlaps
 
 
-def test_bytes_do_not_depend_on_the_workers(written, tmp_path):
+def test_bytes_do_not_depend_on_the_workers(written, tmp_path, monkeypatch):
+    monkeypatch.setattr("data.synthetic.generate._IMAGES_WORTH_PROCESSES", 1)
     generate(tmp_path / "scenes", REQUEST, workers=2, progress=False)
     assert _contents(tmp_path / "scenes") == _contents(written)
 
