@@ -19,7 +19,7 @@ from data.json_file import integer, name, read_json_object
 from data.kins.orders import clusters_and_orders
 from data.kins.scenes import Scene, split_scenes, write_scenes
 from data.kins.writer import KinsAnnotation
-from data.outputs import refuse_existing
+from data.outputs import check_output_folder
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -137,10 +137,10 @@ def convert(
         DataError: a file that cannot be used, two files of one image, a split that would be empty, or a folder that is
             there already.
     """
-    refuse_existing(out, force=force)
+    check_output_folder(out, force=force)
     paths = sorted(source.glob("*.json"))
     if not paths:
-        raise DataError(f"{source} holds no json files of COCO-Amodal")
+        raise DataError(f"{source} is no folder with json files of COCO-Amodal")
     files = [read_region_file(path, include_stuff=include_stuff, renames=renames or {}) for path in paths]
     repeated = [identifier for identifier, count in Counter(file.image_id for file in files).items() if count > 1]
     if repeated:

@@ -1,21 +1,26 @@
 """The command line that the converters of images with annotations share."""
 
 import argparse
-from pathlib import Path
 
 from amodal_jax.errors import ConfigError
+from data.commands import options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares where the dataset goes and how its images are shared out."""
-    parser.add_argument("--out", type=Path, required=True, help="the folder to write")
+    options.add_out_folder(parser)
     splits = parser.add_mutually_exclusive_group()
     splits.add_argument(
-        "--test-fraction", type=float, default=0.2, help="share of the images for the test split (%(default)s)"
+        "--test-fraction",
+        type=float,
+        default=0.2,
+        metavar="SHARE",
+        help="share of the images for the test split (%(default)s)",
     )
     splits.add_argument("--same-images", action="store_true", help="put every image into both splits")
     parser.add_argument("--link", action="store_true", help="link the images instead of copying them")
-    parser.add_argument("--force", action="store_true", help="write into a folder that is there already")
+    options.add_force(parser, "write into a folder that is there already")
+    options.add_workers(parser)
 
 
 def test_fraction(arguments: argparse.Namespace) -> float | None:

@@ -7,7 +7,6 @@ Example: python scripts/dataset.py from-d2sa training.json validation.json --ima
 import argparse
 from pathlib import Path
 
-from amodal_jax.cores import usable_cores
 from amodal_jax.errors import ConfigError
 from data.commands import conversion, derivation
 from data.d2sa.convert import convert
@@ -18,7 +17,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="json of training and test, or one file")
     parser.add_argument("--images", type=Path, nargs="+", required=True, metavar="DIR", help="where the images lie")
     conversion.add_arguments(parser)
-    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (here %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> None:

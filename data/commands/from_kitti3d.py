@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from amodal_jax.cores import usable_cores
 from data.commands import conversion
 from data.kitti3d.convert import Summary, convert
 
@@ -20,7 +19,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
     parser.add_argument("kitti", type=Path, metavar="KITTI", help="the folder of KITTI's object detection benchmark")
     conversion.add_arguments(parser)
-    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (here %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> None:

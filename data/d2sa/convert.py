@@ -18,7 +18,7 @@ from data.kins.derive import Derived, derive_file, derive_orders
 from data.kins.layout import SPLITS
 from data.kins.scenes import Scene, split_scenes, write_scenes
 from data.kins.writer import KinsAnnotation
-from data.outputs import refuse_existing
+from data.outputs import check_output_folder
 
 FORM = "d2sa"
 
@@ -62,7 +62,7 @@ def convert(
         DataError: a file or image that cannot be used, an image of another size than its record says, a split that
             would be empty, or a folder that is there already.
     """
-    refuse_existing(out, force=force)
+    check_output_folder(out, force=force)
     files = [_read(path) for path in sources]
     class_names = {name: identifier for identifier, name in categories(dict(zip(SPLITS, files, strict=False))).items()}
     read, scenes = [], []

@@ -99,8 +99,8 @@ def read_annotation_file(path: Path) -> AnnotationFile:
         DataError: the file is missing or no json, has no annotation or image, or lacks a key without which it cannot be
             understood.
     """
-    if not path.is_file():
-        raise DataError(f"{path} is missing.\n{INSTRUCTIONS}")
+    if path.is_dir():
+        raise DataError(f"{path} is a folder: name an annotation file in it")
     content = read_json_object(path)
     images, annotations, listed = (
         _list_of_dicts(content, key, path) for key in ("images", "annotations", "categories")

@@ -22,6 +22,7 @@ from amodal_jax.visualize import PALETTE
 from data.kins.annotations import AnnotationFile, categories
 from data.kins.sources import Source
 from data.kins.thumbnails import DrawnImage, ImageDrawer
+from data.outputs import naming_output
 from data.worker_processes import ordered_map
 
 IMAGES_PER_CHUNK = 40
@@ -68,7 +69,7 @@ def write_page(
     indices = {category_id: index for index, category_id in enumerate(classes)}
     make_folder(out.absolute().parent)
     total = sum(len(file.images) for _, file in files)
-    with replacing(out) as folder:
+    with replacing(out) as folder, naming_output(folder, out):
         for name in ("thumbnails", "masks"):
             (folder / name).mkdir(parents=True)
         drawn = _Drawn(folder)

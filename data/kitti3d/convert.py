@@ -18,7 +18,7 @@ from data.kins.scenes import Scene, split_scenes, write_scenes
 from data.kins.writer import KinsAnnotation
 from data.kitti3d.labels import CLASS_NAMES, Object3d, read_labels, read_projection
 from data.kitti3d.projection import depth, ground_rectangle, project_template
-from data.outputs import refuse_existing
+from data.outputs import check_output_folder
 from data.synthetic.footprints import nearest_first
 from data.worker_processes import map_with_progress
 
@@ -135,7 +135,7 @@ def convert(
     Raises:
         DataError: a file that is missing or damaged, a split that would be empty, or a folder that is there already.
     """
-    refuse_existing(out, force=force)
+    check_output_folder(out, force=force)
     paths = sorted(_label_folder(source).glob("*.txt"))
     if not paths:
         raise DataError(f"{_label_folder(source)} holds no label files (000000.txt ...)")

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from amodal_jax.errors import DataError
 from data.kins.inmodal_masks import inmodal_masks
-from data.kins.orders import clusters_and_orders, overlapping
+from data.kins.orders import clusters_and_orders
 from data.kins.orders_of_masks import orders_of_masks
+from data.kins.overlaps import overlapping
 from data.kins.scenes import Scene, split_scenes, write_scenes
 from data.kins.writer import KinsAnnotation
 from data.labelme.shapes import LabelledImage, read_labelled_image
-from data.outputs import refuse_existing
+from data.outputs import check_output_folder
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,10 @@ def convert(
         DataError: a file that cannot be used, a label that is no class, objects that overlap without anything that says
             which is nearer, a split that would be empty, or a folder that is there already.
     """
-    refuse_existing(out, force=force)
+    check_output_folder(out, force=force)
     paths = sorted(source.glob("*.json"))
     if not paths:
-        raise DataError(f"{source} holds no json files of labelme")
+        raise DataError(f"{source} is no folder with json files of labelme")
     images = [read_labelled_image(path, tuple(image_folders)) for path in paths]
     found = {thing.class_name for image in images for thing in image.objects}
     for image in images:

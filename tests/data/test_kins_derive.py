@@ -64,7 +64,7 @@ def test_findings_name_annotations_and_are_reported_in_full(dataset, tmp_path):
         entry["ico_id"] = 1
     drawn, out, report = tmp_path / "drawn.json", tmp_path / "out.json", tmp_path / "report.json"
     drawn.write_text(json.dumps(content))
-    code, printed, _ = dataset("inmodal", drawn, "--out", out, "--report", report, "--workers", 1)
+    code, printed, _ = dataset("inmodal", drawn, "--out", out, "--json", report, "--workers", 1)
     assert code == 0
     assert "3 x equal orders in a cluster that overlap: both keep the overlap (annotations 1 and 2; 4 and 5;" in printed
     found = json.loads(report.read_text())
