@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from amodal_jax.atomic_file import make_folder, replacing
+from amodal_jax.colours import PALETTE
 from amodal_jax.errors import DataError
 from amodal_jax.progress import progress_bar
-from amodal_jax.visualize import PALETTE
 from data.kins.annotations import AnnotationFile, categories
 from data.kins.sources import Source
 from data.kins.thumbnails import DrawnImage, ImageDrawer
