@@ -1,9 +1,11 @@
 """The command line that the converters of images with annotations share."""
 
 import argparse
+from typing import Any
 
 from amodal_jax.errors import ConfigError
 from data.commands import options
+from data.kins.scenes import Written
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,12 +25,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_workers(parser)
 
 
-def test_fraction(arguments: argparse.Namespace) -> float | None:
-    """The share of the images for the test split; None for all of them in both.
+def of_all(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the command line says of this, as every `convert` takes it.
 
     Raises:
-        ConfigError: it is no share.
+        ConfigError: the share of the images for the test split is none.
     """
     if not 0 < arguments.test_fraction < 1:
         raise ConfigError(f"--test-fraction is {arguments.test_fraction}; it has to lie between 0 and 1")
-    return None if arguments.same_images else arguments.test_fraction
+    return {
+        "test_fraction": None if arguments.same_images else arguments.test_fraction,
+        "link_images": arguments.link,
+        "force": arguments.force,
+        "workers": arguments.workers,
+        "progress": True,
+    }
+
+
+def print_counts(written: Written, what: str = "instances") -> None:
+    """Prints how much was written."""
+    for split, images in written.images.items():
+        print(f"{split}: {images} images, {written.instances[split]} {what}")

@@ -27,14 +27,11 @@ def run(arguments: argparse.Namespace) -> None:
     summary = convert(
         arguments.source,
         arguments.out,
-        test_fraction=conversion.test_fraction(arguments),
         include_stuff=arguments.include_stuff,
         renames=renames,
-        link_images=arguments.link,
-        force=arguments.force,
+        **conversion.of_all(arguments),
     )
-    for split, images in summary.images.items():
-        print(f"{split}: {images} images, {summary.instances[split]} instances")
+    conversion.print_counts(summary)
     print(f"{len(summary.names)} classes, and the names that they were made of:")
     for class_name, names in summary.names.items():
         print(f"  {class_name}: {', '.join(f'{name!r} x {count}' for name, count in names.items())}")

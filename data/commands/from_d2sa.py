@@ -23,17 +23,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Converts the files and prints what was wrong with them."""
     if len(arguments.files) > 2:
         raise ConfigError("name one file, or that of the training split and that of the test split")
-    summary = convert(
-        arguments.files,
-        arguments.images,
-        arguments.out,
-        test_fraction=conversion.test_fraction(arguments),
-        link_images=arguments.link,
-        force=arguments.force,
-        workers=arguments.workers,
-    )
-    for split, images in summary.images.items():
-        print(f"{split}: {images} images, {summary.instances[split]} instances")
+    summary = convert(arguments.files, arguments.images, arguments.out, **conversion.of_all(arguments))
+    conversion.print_counts(summary)
     print(f"{len(summary.class_names)} classes: {', '.join(summary.class_names)}")
     for path, read in zip(arguments.files, summary.read, strict=True):
         print(f"{path}:")

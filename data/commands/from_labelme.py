@@ -26,14 +26,11 @@ def run(arguments: argparse.Namespace) -> None:
     summary = convert(
         arguments.source,
         arguments.out,
-        test_fraction=conversion.test_fraction(arguments),
         class_names=_class_names(arguments.labels) if arguments.labels else None,
         image_folders=arguments.images,
-        link_images=arguments.link,
-        force=arguments.force,
+        **conversion.of_all(arguments),
     )
-    for split, images in summary.images.items():
-        print(f"{split}: {images} images, {summary.instances[split]} instances")
+    conversion.print_counts(summary)
     print(f"{len(summary.class_names)} classes: {', '.join(summary.class_names)}")
     for flaw in summary.flaws:
         print(f"problem: {flaw}")

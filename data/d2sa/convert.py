@@ -16,7 +16,7 @@ from data.image_files import checked_size, is_file
 from data.kins.annotations import AnnotationFile, ImageRecord, categories, read_annotation_file
 from data.kins.derive import Derived, derive_file, derive_orders
 from data.kins.layout import SPLITS
-from data.kins.scenes import Scene, split_scenes, write_scenes
+from data.kins.scenes import Scene, Written, split_scenes, write_scenes
 from data.kins.writer import KinsAnnotation
 from data.outputs import check_output_folder
 
@@ -24,11 +24,9 @@ FORM = "d2sa"
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(Written):
     """What a conversion wrote."""
 
-    images: dict[str, int]  # per split
-    instances: dict[str, int]  # per split
     class_names: tuple[str, ...]
     read: tuple[Derived, ...]  # per file, with what was wrong and left open
 
@@ -71,10 +69,9 @@ def convert(
         read.append(derived)
         scenes.append(_scenes(file, derived.annotations, image_folders))
     splits = dict(zip(SPLITS, scenes, strict=True)) if len(scenes) > 1 else split_scenes(scenes[0], test_fraction)
-    write_scenes(splits, out, class_names, source=sources[0], link_images=link_images, force=force)
+    written = write_scenes(splits, out, class_names, source=sources[0], link_images=link_images, force=force)
     return Summary(
-        images={split: len(members) for split, members in splits.items()},
-        instances={split: sum(len(scene.annotations) for scene in members) for split, members in splits.items()},
+        **vars(written),
         class_names=tuple(class_names),
         read=tuple(read),
     )

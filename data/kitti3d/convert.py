@@ -14,7 +14,7 @@ from amodal_jax.errors import DataError
 from amodal_jax.segmentation import Rle
 from data.image_files import checked_size
 from data.kins.orders import clusters_and_orders
-from data.kins.scenes import Scene, split_scenes, write_scenes
+from data.kins.scenes import Scene, Written, split_scenes, write_scenes
 from data.kins.writer import KinsAnnotation
 from data.kitti3d.labels import CLASS_NAMES, Object3d, read_labels, read_projection
 from data.kitti3d.projection import depth, ground_rectangle, project_template
@@ -57,11 +57,9 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(Written):
     """What a conversion wrote."""
 
-    images: dict[str, int]  # per split
-    instances: dict[str, int]  # per split
     outside: int
     box_ious: dict[tuple[str, int], list[float]] = field(repr=False)  # by KITTI's type and occlusion level
 
@@ -145,14 +143,15 @@ def convert(
         frames = list(results)
     ids = itertools.count(1)
     splits = split_scenes([_scene(frame, ids) for frame in frames], test_fraction)
-    write_scenes(splits, out, KINS_CLASS_NAMES, source=source, link_images=link_images, force=force, info=INFO)
+    written = write_scenes(
+        splits, out, KINS_CLASS_NAMES, source=source, link_images=link_images, force=force, info=INFO
+    )
     box_ious: dict[tuple[str, int], list[float]] = defaultdict(list)
     for frame in frames:
         for instance in frame.instances:
             box_ious[instance.type, instance.occlusion].append(instance.box_iou)
     return Summary(
-        images={split: len(scenes) for split, scenes in splits.items()},
-        instances={split: sum(len(scene.annotations) for scene in scenes) for split, scenes in splits.items()},
+        **vars(written),
         outside=sum(frame.outside for frame in frames),
         box_ious=dict(box_ious),
     )
