@@ -53,12 +53,9 @@ def run(arguments: argparse.Namespace) -> None:
         raise DataError(
             f"no instance is in more than half of the {len(arguments.files)} files: there is nothing to write"
         )
-    images = [
-        {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}
-        for image in files[0].images
-    ]
+    images = [image.to_json() for image in files[0].images]
     with output_files(*outputs) as (out, *found):
-        write_annotations(out, images, annotations, class_names)
+        write_annotations(out, images, annotations, class_names, info=files[0].info)
         for place in found:
             write_atomically(place, json.dumps(_report(arguments, agreement, votes, doubts), indent=2) + "\n")
     for problem in counts.to_json():

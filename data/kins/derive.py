@@ -104,12 +104,10 @@ def write_derived(path: Path, file: AnnotationFile, derived: Derived) -> None:
     """Writes an annotation file in the form of 2020, with the images and category ids of the file behind it."""
     write_annotations(
         path,
-        [
-            {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}
-            for image in file.images
-        ],
+        [image.to_json() for image in file.images],
         derived.annotations,
         {name: identifier for identifier, name in file.categories.items()},
+        info=file.info,
     )
 
 

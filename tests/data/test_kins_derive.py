@@ -91,6 +91,15 @@ def test_crowds_and_unreadable_annotations(dataset, tmp_path):
     assert written[4]["i_segm"] == written[4]["a_segm"]
 
 
+def test_pseudo_labels_are_called_so_by_whatever_is_made_of_them(dataset, tmp_path):
+    source, info = tmp_path / "pseudo.json", {"pseudo_labels": True}
+    source.write_text(json.dumps({"info": info, **json.loads((DUMMY_DATA / "update_train_2020.json").read_text())}))
+    for command in (("orders",), ("inmodal",), ("to-coco", "--masks", "amodal"), ("vote", source)):
+        out = tmp_path / f"{command[0]}.json"
+        assert dataset(*command, source, "--out", out, "--workers", 1)[0] == 0
+        assert json.loads(out.read_text())["info"] == info
+
+
 def test_nothing_is_written_over_and_nothing_left_behind(dataset, tmp_path):
     out = tmp_path / "out.json"
     out.write_text("mine")
