@@ -13,7 +13,7 @@ from data.commands import conversion
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
-    parser.add_argument("source", type=Path, help="the folder of json files and images")
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="the folder of json files and images")
     conversion.add_arguments(parser)
     parser.add_argument("--include-stuff", action="store_true", help="keep the regions marked as stuff")
     parser.add_argument(

@@ -15,8 +15,10 @@ from data.labelme.convert import convert
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
-    parser.add_argument("source", type=Path, help="the folder of labelme's json files")
-    parser.add_argument("--labels", type=Path, help="text file of all classes, one a line, as given to labelme")
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="the folder of labelme's json files")
+    parser.add_argument(
+        "--labels", type=Path, metavar="FILE", help="text file of all classes, one a line, as given to labelme"
+    )
     parser.add_argument("--images", type=Path, nargs="+", default=[], metavar="DIR", help="other folders of images")
     conversion.add_arguments(parser)
 
