@@ -63,8 +63,6 @@ def check_file(source: Source, *, repair: bool = False, workers: int = 1, progre
     Raises:
         DataError: the file is missing, or no json object.
     """
-    if not source.path.is_file():
-        raise DataError(f"{source.path} is missing")
     try:
         return _check(source, read_json_object(source.path), repair, workers, progress)
     except RecursionError:

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import cv2
 
 from amodal_jax import segmentation
-from amodal_jax.atomic_file import make_folder, replacing, write_atomically
+from amodal_jax.atomic_file import make_folder, naming, replacing, write_atomically
 from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
 from amodal_jax.segmentation import Rle
@@ -149,7 +149,8 @@ def _held(unfinished: Path, request: Request) -> Iterator[None]:
     if unfinished.exists() and any(unfinished.iterdir()) and not note.is_file():
         raise DataError(f"{unfinished} is there and holds no unfinished scenes: remove it, or name another folder")
     make_folder(unfinished)
-    with note.open("a+") as file:
+    # Unbuffered: of a full disk it is the write that fails, not once more the closing.
+    with note.open("ab+", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -157,12 +158,12 @@ def _held(unfinished: Path, request: Request) -> Iterator[None]:
         except OSError:
             pass  # a file system without locks
         file.seek(0)
-        if file.read() != request.to_json():
+        if file.read() != request.to_json().encode():
             for kept in (unfinished / "scenes", unfinished / "instances"):
                 shutil.rmtree(kept, ignore_errors=True)
-            file.truncate(0)
-            file.write(request.to_json())
-            file.flush()
+            with naming(note):
+                file.truncate(0)
+                file.write(request.to_json().encode())
         # What a process that was killed had in hand.
         for leftover in unfinished.rglob(".*"):
             shutil.rmtree(leftover, ignore_errors=True)

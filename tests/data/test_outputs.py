@@ -72,6 +72,22 @@ def test_a_place_that_cannot_be_is_refused_before_any_work(words, dataset, tmp_p
     assert _tree(tmp_path) == {file: b"of weeks of work"}
 
 
+@pytest.mark.parametrize("words", WRITES_FILES + WRITES_FOLDERS, ids=lambda words: f"{words[0]} {words[-1]}")
+def test_of_a_full_disk_the_users_own_path_is_told_and_nothing_left(words, dataset, tmp_path):
+    out = tmp_path / "out"
+    with files_limited_to(150):
+        code, _, error = dataset(*words, out, "--workers", 1)
+    assert code == 1
+    message = error.splitlines()[-1]
+    assert "File too large" in message
+    assert message.startswith(f"error: {tmp_path}/")
+    if words[0] == "synthesise":  # which goes on there when there is room
+        assert ".out.unfinished/" in message
+    else:
+        assert message.startswith((f"error: {out}:", f"error: {out}.changes.json:"))
+        assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("words", "second"), [(("orders", FILE), "--json"), (("vote", FILE, FILE), "--json"), (("check", FILE), "--fix")]
 )
