@@ -5,6 +5,7 @@ import errno
 import logging
 import os
 import platform
+import select
 import signal
 import sys
 from collections.abc import Callable
@@ -34,7 +35,8 @@ def run(main: Callable[[], int | None]) -> None:
     """Runs a script's `main` and exits with what it returns (None is 0).
 
     An `AmodalJaxError`, an operating-system error (a full disk, a missing permission) or a lack of memory is printed as
-    one line `error: ...` and exits with 1; Ctrl-C exits with 130 and SIGTERM with 143. Anything else is a defect of the
+    one line `error: ...` and exits with 1; Ctrl-C exits with 130, SIGTERM with 143, and an
+    output that nobody reads any more, silently, with 141. Anything else is a defect of the
     package, and keeps its traceback.
     """
     # What these libraries, which scripts import in `main`, say of themselves and of damaged files is not for the user.
@@ -45,9 +47,12 @@ def run(main: Callable[[], int | None]) -> None:
     usual = signal.signal(signal.SIGTERM, _terminate)
     try:
         status = main()
+        sys.stdout.flush()
     except AmodalJaxError as error:
         _fail(str(error), 1)
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _output_is_broken():
+            sys.exit(141)
         _fail(_describe(error), 1)
     except MemoryError as error:
         _fail(f"out of memory: {error}", 1)
@@ -62,6 +67,16 @@ def run(main: Callable[[], int | None]) -> None:
     finally:
         signal.signal(signal.SIGTERM, usual)
     sys.exit(status or 0)
+
+
+def _output_is_broken() -> bool:
+    """Whether the reader of stdout, such as `head`, has seen enough and left; what it has not read is then dropped."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)
+    broken = any(event & select.POLLERR for _, event in output.poll(0))
+    if broken:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return broken
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

@@ -18,7 +18,6 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from tqdm import tqdm
 
 from amodal_jax.atomic_file import make_folder, write_atomically
 from amodal_jax.build import Variables
@@ -35,6 +34,7 @@ from amodal_jax.metrics import (
     format_table,
 )
 from amodal_jax.models.detector import Detector
+from amodal_jax.progress import progress_bar
 from amodal_jax.results_files import read_results
 from amodal_jax.structures import Batch, Detections
 
@@ -100,12 +100,8 @@ def evaluate_detector(
         process_index=jax.process_index(),
         process_count=process_count,
     )
-    with tqdm(
-        total=len(truth.image_sizes),
-        desc="evaluate",
-        unit="image",
-        disable=not (progress and first),
-        mininterval=0.5 if sys.stderr.isatty() else 30,
+    with progress_bar(
+        total=len(truth.image_sizes), description="evaluate", unit="image", shown=progress and first
     ) as bar:
         # The bar counts this process's images for all, as the processes keep step; the last batch is not always full.
         results, image_ids = detect_all(

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from pycocotools import mask as coco_mask
 
-from amodal_jax.visualize import PALETTE, distinct_colours
+from amodal_jax.colours import PALETTE, distinct_colours
 
 _OVERSAMPLING = 4  # contour points to a pixel
 _TOLERANCE = 0.6  # pixels of the image that a contour may be off by, to be short

@@ -16,6 +16,7 @@ from amodal_jax.atomic_file import make_folder, write_atomically
 from amodal_jax.errors import DataError, ImageError
 from amodal_jax.image_reader import read_image
 from amodal_jax.predict import Predictor
+from amodal_jax.progress import progress_bar
 from amodal_jax.structures import Instances
 from amodal_jax.visualize import draw_instances
 
@@ -78,7 +79,7 @@ def predict_files(predictor: Predictor, images: list[Path], out: Path, *, score_
             raise DataError(f"the overlay of {path} would lie among the images in {out}: write to another folder")
     make_folder(out)
     failures = 0
-    for path in tqdm(images, desc="predict", unit="image", mininterval=0.5 if sys.stderr.isatty() else 30):
+    for path in progress_bar(images, description="predict", unit="image"):
         try:
             image, instances = _predict(predictor, path)
         except ImageError as error:

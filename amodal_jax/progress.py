@@ -1,9 +1,37 @@
-"""What a long training run says about itself on a terminal, and now and then in a log."""
+"""What long work says about itself on a terminal, and now and then in a log."""
 
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from tqdm import tqdm
+
+
+def progress_bar(
+    items: Iterable[Any] | None = None, *, total: int | None = None, description: str, unit: str, shown: bool = True
+) -> tqdm:
+    """A bar with rate and time left on stderr, which is drawn often on a terminal and twice a minute in a log.
+
+    Args:
+        items: what to go through, where the bar is to count it itself; otherwise `update` counts.
+        total: the number of items, where they do not say it.
+        description: stands before the bar.
+        unit: what is counted.
+        shown: False for a bar that nobody sees.
+    """
+    interval = 0.5 if sys.stderr.isatty() else 30.0
+    # tqdm has a thread that draws whatever has not been drawn for `maxinterval`, 10 s if nothing else is said.
+    return tqdm(
+        items,
+        total=total,
+        desc=description,
+        unit=unit,
+        disable=not shown,
+        mininterval=interval,
+        maxinterval=max(10.0, interval),
+    )
 
 
 class ProgressLine:

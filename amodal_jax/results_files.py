@@ -12,12 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from tqdm import tqdm
-
 from amodal_jax import segmentation
 from amodal_jax.errors import DataError
 from amodal_jax.json_file import read_json, shorten
 from amodal_jax.metrics import AnnotatedImages, Result
+from amodal_jax.progress import progress_bar
 
 _logger = logging.getLogger(__name__)
 
@@ -113,8 +112,7 @@ def _read_file(path: Path, kind: str, images: _Images, truth: AnnotatedImages, p
     outside = dict.fromkeys(readers, 0)
     results: list[Result] = []
     entries = _entries(path)
-    interval = 0.5 if sys.stderr.isatty() else 30
-    with tqdm(entries, desc=path.name, unit="result", disable=not progress, mininterval=interval) as bar:
+    with progress_bar(entries, description=path.name, unit="result", shown=progress) as bar:
         for index, entry in enumerate(bar):
             try:
                 if not isinstance(entry, dict):

@@ -53,7 +53,7 @@ def main() -> None:
             data_dir=folder,
             release=arguments.annotations,
             strict=arguments.strict,
-            show_progress=True,
+            progress=True,
             workers=arguments.workers,
         )
 

@@ -1,5 +1,6 @@
 import argparse
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -89,6 +90,13 @@ def test_a_signal_leaves_nothing_half_done(tmp_path, number, status, word):
     _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (status, f"error: {word}\n")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path):
+    code = "from amodal_jax import command_line\ncommand_line.run(lambda: print('line\\n' * 100_000))\n"
+    command = f"{sys.executable} -c {shlex.quote(code)} | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (141, "line\n", "")
 
 
 @pytest.mark.parametrize("after", [0.0, 0.2, 0.8])

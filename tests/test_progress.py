@@ -1,9 +1,10 @@
 import itertools
 import sys
+import time
 
 import pytest
 
-from amodal_jax.progress import ProgressLine, duration
+from amodal_jax.progress import ProgressLine, duration, progress_bar
 
 
 def seconds():
@@ -44,3 +45,12 @@ def test_a_terminal_has_one_line_that_is_rewritten(capsys, monkeypatch):
         progress.update(step, {}, None)
     progress.close()
     assert capsys.readouterr().err == "\rstep 998/1000\rstep 9/1000  \rstep 1000/1000\n"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_is_drawn_often_on_a_terminal_and_now_and_then_in_a_log(terminal, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    for _ in progress_bar(range(40), description="images", unit="image"):
+        time.sleep(0.03)
+    drawn = capsys.readouterr().err.count("images:")
+    assert drawn >= 3 if terminal else drawn == 2  # its beginning and its end

@@ -96,6 +96,15 @@ def test_annotation_formats_do_not_need_the_network():
     assert not inward
 
 
+def test_the_dataset_tools_start_without_jax():
+    """Its import takes longer than what most of them do, once more in each process that they start."""
+    program = (
+        f"import runpy, sys; runpy.run_path({str(ROOT / 'scripts' / 'dataset.py')!r}); print('jax' in sys.modules)"
+    )
+    finished = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert finished.stdout == "False\n", finished.stderr
+
+
 def test_the_package_runs_without_tensorflow_and_pytorch():
     """Imports every module but the input pipeline in a Python where neither framework can be imported."""
     modules = [module_name(path) for path in PACKAGE_FILES if path.name != "input_pipeline.py"]

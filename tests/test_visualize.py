@@ -7,6 +7,7 @@ import pytest
 from hypothesis import strategies as st
 
 from amodal_jax import visualize
+from amodal_jax.colours import PALETTE, distinct_colours
 from amodal_jax.errors import ImageError
 from amodal_jax.structures import Instances
 
@@ -49,7 +50,7 @@ def test_visible_part_is_filled_and_hidden_part_hatched(monkeypatch):
     without_labels(monkeypatch)
     image, instances = scene()
     drawn = visualize.draw_instances(image, instances)
-    first, second = visualize.PALETTE[:2].astype(int)
+    first, second = PALETTE[:2].astype(int)
     visible = interior(instances.inmodal_masks[0])
     assert len(np.unique(drawn[visible], axis=0)) == 1
     towards = drawn[visible][0].astype(int) - GREY
@@ -77,7 +78,7 @@ def test_outline_follows_the_amodal_mask(monkeypatch):
     drawn = visualize.draw_instances(image, far)
     shrunk = cv2.erode(far.amodal_masks[0].astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
     edge = far.amodal_masks[0] & ~shrunk
-    assert (np.abs(drawn[edge].astype(int) - visualize.PALETTE[0]).sum(-1) < 120).all()
+    assert (np.abs(drawn[edge].astype(int) - PALETTE[0]).sum(-1) < 120).all()
     beyond = ~cv2.dilate(far.amodal_masks[0].astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
     assert not changed(drawn, image)[beyond].any()
 
@@ -190,7 +191,7 @@ def test_labels_find_room_in_a_crowd():
 
 def test_neighbours_differ_in_colour():
     boxes = np.array([[x, 0, x + 30, 30] for x in range(0, 2000, 20)], np.float32)
-    colours = visualize.distinct_colours(boxes)
+    colours = distinct_colours(boxes)
     assert (colours[1:] != colours[:-1]).all()
-    assert sorted(set(colours)) == list(range(len(visualize.PALETTE)))
-    assert (visualize.distinct_colours(np.tile(boxes[:1], (8, 1))) == np.arange(8)).all()
+    assert sorted(set(colours)) == list(range(len(PALETTE)))
+    assert (distinct_colours(np.tile(boxes[:1], (8, 1))) == np.arange(8)).all()

@@ -5,6 +5,7 @@ something hides part of it, the mask of its visible part. Zhu, Tian, Metaxas and
 CVPR 2017.
 """
 
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -17,9 +18,10 @@ from amodal_jax.segmentation import Rle
 from data.image_files import checked_size, is_file
 from data.json_file import integer, name, read_json_object
 from data.kins.orders import clusters_and_orders
-from data.kins.scenes import Scene, split_scenes, write_scenes
+from data.kins.scenes import Scene, Written, split_scenes, write_scenes
 from data.kins.writer import KinsAnnotation
-from data.outputs import refuse_existing
+from data.outputs import check_output_folder
+from data.worker_processes import map_with_progress
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -49,11 +51,9 @@ class RegionFile:
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(Written):
     """What a conversion wrote."""
 
-    images: dict[str, int]  # per split
-    instances: dict[str, int]  # per split
     names: dict[str, Counter[str]]  # class name -> the files' names for it, each with its number of regions
     stuff_left_out: int
     flaws: tuple[str, ...]
@@ -119,6 +119,8 @@ def convert(
     renames: Mapping[str, str] | None = None,
     link_images: bool = False,
     force: bool = False,
+    workers: int = 1,
+    progress: bool = False,
 ) -> Summary:
     """Converts a folder of COCOA files.
 
@@ -132,16 +134,20 @@ def convert(
         renames: of normalised names, to join spellings.
         link_images: make symbolic links instead of copies.
         force: write into a folder that is there already.
+        workers: processes that read files, where there are many.
+        progress: show a bar.
 
     Raises:
         DataError: a file that cannot be used, two files of one image, a split that would be empty, or a folder that is
             there already.
     """
-    refuse_existing(out, force=force)
+    check_output_folder(out, force=force)
     paths = sorted(source.glob("*.json"))
     if not paths:
-        raise DataError(f"{source} holds no json files of COCO-Amodal")
-    files = [read_region_file(path, include_stuff=include_stuff, renames=renames or {}) for path in paths]
+        raise DataError(f"{source} is no folder with json files of COCO-Amodal")
+    read = functools.partial(read_region_file, include_stuff=include_stuff, renames=renames or {})
+    with map_with_progress(read, paths, description="read", workers=workers, progress=progress) as results:
+        files = list(results)
     repeated = [identifier for identifier, count in Counter(file.image_id for file in files).items() if count > 1]
     if repeated:
         raise DataError(f"{source}: two json files are of the image_id {repeated[0]}")
@@ -151,10 +157,9 @@ def convert(
     class_names = sorted(names)
     ids = itertools.count(1)
     splits = split_scenes([_scene(file, ids) for file in files], test_fraction)
-    write_scenes(splits, out, class_names, source=source, link_images=link_images, force=force)
+    written = write_scenes(splits, out, class_names, source=source, link_images=link_images, force=force)
     return Summary(
-        images={split: len(scenes) for split, scenes in splits.items()},
-        instances={split: sum(len(scene.annotations) for scene in scenes) for split, scenes in splits.items()},
+        **vars(written),
         names={name: names[name] for name in class_names},
         stuff_left_out=sum(file.stuff_left_out for file in files),
         flaws=tuple(flaw for file in files for flaw in file.flaws),

@@ -5,19 +5,20 @@ looked at too. The exit code is 1 where there are errors; with --fix, where erro
 """
 
 import argparse
+import contextlib
 import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from amodal_jax.atomic_file import make_folder, write_atomically
-from amodal_jax.cores import usable_cores
 from amodal_jax.errors import ConfigError
+from data.commands import options
 from data.kins.check import Report, check_file, count_errors, differing_categories
 from data.kins.findings import EXAMPLES, KINDS, Finding, describe, grouped
 from data.kins.layout import ANNOTATION_FILES
 from data.kins.sources import find_sources
-from data.outputs import refuse_existing
+from data.outputs import check_output_files, check_output_folder, output_files, output_folder
 
 _CHANGES_FILE = "changes.json"
 
@@ -25,9 +26,9 @@ _CHANGES_FILE = "changes.json"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
     parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="json files or folders")
-    parser.add_argument("--images", type=Path, metavar="DIR", help="where the images of a json file lie")
-    parser.add_argument("--annotations", choices=["2019", "2020"], help="the release to read where a folder has both")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what is found as json, with all ids")
+    options.add_images(parser)
+    options.add_release(parser)
+    options.add_json(parser, "write what is found as json, with all ids")
     parser.add_argument(
         "--fix",
         type=Path,
@@ -35,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write a repaired copy of the one PATH, a json file or a folder of json files as PATH is, and the list of "
         "changes beside it",
     )
-    parser.add_argument("--force", action="store_true", help="replace what FILE and OUT hold already")
-    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (here %(default)s)")
+    options.add_force(parser, "replace what FILE and OUT hold already")
+    options.add_workers(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -44,17 +45,19 @@ def run(arguments: argparse.Namespace) -> int:
     paths: list[Path] = arguments.paths
     if arguments.fix is not None and len(paths) != 1:
         raise ConfigError(f"--fix repairs one PATH, and {len(paths)} are given")
-    if arguments.images is not None and any(path.is_dir() for path in paths):
-        raise ConfigError("--images is for json files: a folder says itself where its images lie")
-    for place in (arguments.json, arguments.fix):
-        if place is not None:
-            refuse_existing(place, force=arguments.force)
+    options.check_images(arguments.images, paths)
+    files = [arguments.json]
+    if arguments.fix is not None and paths[0].is_dir():
+        check_output_folder(arguments.fix, force=arguments.force)
+    elif arguments.fix is not None:
+        files += [arguments.fix, _list_beside(arguments.fix)]
+    check_output_files(*files, force=arguments.force)
 
     entries, errors, reports = [], 0, []
     for path in paths:
         sources = find_sources(path, arguments.images, arguments.annotations)
         reports = [
-            check_file(source, repair=arguments.fix is not None, workers=arguments.workers, show_progress=True)
+            check_file(source, repair=arguments.fix is not None, workers=arguments.workers, progress=True)
             for source in sources
         ]
         for report in reports:
@@ -70,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         write_atomically(arguments.json, json.dumps({"errors": errors, "files": entries}, indent=2) + "\n")
         print(f"written to {arguments.json}")
     if arguments.fix is not None:
-        errors = _write_repaired(reports, paths[0], arguments.fix)
+        errors = _write_repaired(reports, paths[0], arguments.fix, force=arguments.force)
     return 1 if errors else 0
 
 
@@ -112,25 +115,33 @@ def _entry(report: Report) -> dict[str, Any]:
     }
 
 
-def _write_repaired(reports: list[Report], path: Path, out: Path) -> int:
-    """Writes the repaired copies, the list of changes last, and gives the number of errors that are left."""
-    if path.is_dir():
-        make_folder(out)
-        places = {report.source.name: out / report.source.path.name for report in reports}
-        list_place = out / _CHANGES_FILE
-    else:
-        make_folder(out.absolute().parent)
-        places = {report.source.name: out for report in reports}
-        list_place = out.with_name(f"{out.stem}.{_CHANGES_FILE}")
+def _list_beside(copy: Path) -> Path:
+    """Where the list of changes of a repaired file lies."""
+    return copy.with_name(f"{copy.stem}.{_CHANGES_FILE}")
+
+
+def _write_repaired(reports: list[Report], path: Path, out: Path, *, force: bool) -> int:
+    """Writes the repaired copies and the list of changes, all or none, and gives the number of errors that are left."""
     changes: dict[str, list[dict[str, Any]]] = {}
+    contents: list[str] = []
     left: list[Finding] = []
     for report in reports:
         if report.repair is None:
             raise ValueError("a report without the repair that was asked for")
-        write_atomically(places[report.source.name], json.dumps(report.repair.content) + "\n")
-        changes[places[report.source.name].name] = [asdict(change) for change in report.repair.changes]
+        contents.append(json.dumps(report.repair.content) + "\n")
+        name = report.source.path.name if path.is_dir() else out.name
+        changes[name] = [asdict(change) for change in report.repair.changes]
         left += report.repair.left
-    write_atomically(list_place, _line_for_each(changes))
+    with contextlib.ExitStack() as stack:
+        if path.is_dir():
+            list_place = out / _CHANGES_FILE
+            folder = stack.enter_context(output_folder(out, force=force))
+            places = [*(folder / name for name in changes), folder / _CHANGES_FILE]
+        else:
+            list_place = _list_beside(out)
+            places = stack.enter_context(output_files(out, list_place))
+        for place, content in zip(places, [*contents, _line_for_each(changes)], strict=True):
+            write_atomically(place, content)
     print(f"{sum(map(len, changes.values()))} changes, listed in {list_place}; the repaired copy is {out}")
     if left:
         print(f"left in it, {count_errors(left)} of them errors:")

@@ -1,29 +1,48 @@
 """The command line that the converters of images with annotations share."""
 
 import argparse
-from pathlib import Path
+from typing import Any
 
 from amodal_jax.errors import ConfigError
+from data.commands import options
+from data.kins.scenes import Written
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares where the dataset goes and how its images are shared out."""
-    parser.add_argument("--out", type=Path, required=True, help="the folder to write")
+    options.add_out_folder(parser)
     splits = parser.add_mutually_exclusive_group()
     splits.add_argument(
-        "--test-fraction", type=float, default=0.2, help="share of the images for the test split (%(default)s)"
+        "--test-fraction",
+        type=float,
+        default=0.2,
+        metavar="SHARE",
+        help="share of the images for the test split (%(default)s)",
     )
     splits.add_argument("--same-images", action="store_true", help="put every image into both splits")
     parser.add_argument("--link", action="store_true", help="link the images instead of copying them")
-    parser.add_argument("--force", action="store_true", help="write into a folder that is there already")
+    options.add_force(parser, "write into a folder that is there already")
+    options.add_workers(parser)
 
 
-def test_fraction(arguments: argparse.Namespace) -> float | None:
-    """The share of the images for the test split; None for all of them in both.
+def of_all(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the command line says of this, as every `convert` takes it.
 
     Raises:
-        ConfigError: it is no share.
+        ConfigError: the share of the images for the test split is none.
     """
     if not 0 < arguments.test_fraction < 1:
         raise ConfigError(f"--test-fraction is {arguments.test_fraction}; it has to lie between 0 and 1")
-    return None if arguments.same_images else arguments.test_fraction
+    return {
+        "test_fraction": None if arguments.same_images else arguments.test_fraction,
+        "link_images": arguments.link,
+        "force": arguments.force,
+        "workers": arguments.workers,
+        "progress": True,
+    }
+
+
+def print_counts(written: Written, what: str = "instances") -> None:
+    """Prints how much was written."""
+    for split, images in written.images.items():
+        print(f"{split}: {images} images, {written.instances[split]} {what}")

@@ -6,35 +6,33 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from amodal_jax.atomic_file import make_folder, write_atomically
-from amodal_jax.cores import usable_cores
+from amodal_jax.atomic_file import write_atomically
+from data.commands import options
 from data.kins.annotations import read_annotation_file
 from data.kins.derive import Derived, derive_file, describe_findings, write_derived
 from data.kins.problems import ProblemCounts, describe
-from data.outputs import refuse_existing
+from data.outputs import check_output_files, output_files
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
     parser.add_argument("path", type=Path, metavar="PATH", help="annotation file, of 2019 or 2020")
-    parser.add_argument("--out", type=Path, required=True, help="annotation file to write, in the form of 2020")
-    parser.add_argument("--report", type=Path, help="json file to write with all that was found")
-    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (here %(default)s)")
-    parser.add_argument("--force", action="store_true", help="write over files that are there")
+    options.add_out_file(parser, "the annotation file to write, in the form of 2020")
+    options.add_json(parser, "write what is found as json, with all ids")
+    options.add_force(parser, "write over files that are there")
+    options.add_workers(parser)
 
 
 def run(arguments: argparse.Namespace, derive: Callable[..., Derived], nothing_found: str) -> None:
     """Derives a file and prints what was found."""
-    outputs = [path for path in (arguments.out, arguments.report) if path]
-    for path in outputs:
-        refuse_existing(path, force=arguments.force)
+    outputs = [path for path in (arguments.out, arguments.json) if path]
+    check_output_files(*outputs, force=arguments.force)
     file = read_annotation_file(arguments.path)
     derived = derive_file(file, derive, workers=arguments.workers)
-    for path in outputs:
-        make_folder(path.parent)
-    if arguments.report:
-        write_atomically(arguments.report, json.dumps([asdict(finding) for finding in derived.findings], indent=1))
-    write_derived(arguments.out, file, derived)
+    with output_files(*outputs) as (out, *found):
+        write_derived(out, file, derived)
+        for place in found:
+            write_atomically(place, json.dumps([asdict(finding) for finding in derived.findings], indent=2) + "\n")
 
     print(f"{arguments.path}: {len(file.images)} images, {len(derived.annotations)} instances")
     print_findings(derived, nothing_found)

@@ -13,7 +13,7 @@ from data.commands import conversion
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
-    parser.add_argument("source", type=Path, help="the folder of json files and images")
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="the folder of json files and images")
     conversion.add_arguments(parser)
     parser.add_argument("--include-stuff", action="store_true", help="keep the regions marked as stuff")
     parser.add_argument(
@@ -27,14 +27,11 @@ def run(arguments: argparse.Namespace) -> None:
     summary = convert(
         arguments.source,
         arguments.out,
-        test_fraction=conversion.test_fraction(arguments),
         include_stuff=arguments.include_stuff,
         renames=renames,
-        link_images=arguments.link,
-        force=arguments.force,
+        **conversion.of_all(arguments),
     )
-    for split, images in summary.images.items():
-        print(f"{split}: {images} images, {summary.instances[split]} instances")
+    conversion.print_counts(summary)
     print(f"{len(summary.names)} classes, and the names that they were made of:")
     for class_name, names in summary.names.items():
         print(f"  {class_name}: {', '.join(f'{name!r} x {count}' for name, count in names.items())}")

@@ -7,7 +7,6 @@ Example: python scripts/dataset.py from-d2sa training.json validation.json --ima
 import argparse
 from pathlib import Path
 
-from amodal_jax.cores import usable_cores
 from amodal_jax.errors import ConfigError
 from data.commands import conversion, derivation
 from data.d2sa.convert import convert
@@ -18,24 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="json of training and test, or one file")
     parser.add_argument("--images", type=Path, nargs="+", required=True, metavar="DIR", help="where the images lie")
     conversion.add_arguments(parser)
-    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (here %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Converts the files and prints what was wrong with them."""
     if len(arguments.files) > 2:
         raise ConfigError("name one file, or that of the training split and that of the test split")
-    summary = convert(
-        arguments.files,
-        arguments.images,
-        arguments.out,
-        test_fraction=conversion.test_fraction(arguments),
-        link_images=arguments.link,
-        force=arguments.force,
-        workers=arguments.workers,
-    )
-    for split, images in summary.images.items():
-        print(f"{split}: {images} images, {summary.instances[split]} instances")
+    summary = convert(arguments.files, arguments.images, arguments.out, **conversion.of_all(arguments))
+    conversion.print_counts(summary)
     print(f"{len(summary.class_names)} classes: {', '.join(summary.class_names)}")
     for path, read in zip(arguments.files, summary.read, strict=True):
         print(f"{path}:")

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from amodal_jax.cores import usable_cores
 from data.commands import conversion
 from data.kitti3d.convert import Summary, convert
 
@@ -20,21 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
     parser.add_argument("kitti", type=Path, metavar="KITTI", help="the folder of KITTI's object detection benchmark")
     conversion.add_arguments(parser)
-    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (here %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Converts a folder and prints how well the pseudo labels agree with KITTI's own 2D boxes."""
-    summary = convert(
-        arguments.kitti,
-        arguments.out,
-        test_fraction=conversion.test_fraction(arguments),
-        link_images=arguments.link,
-        force=arguments.force,
-        workers=arguments.workers,
-    )
-    for split, images in summary.images.items():
-        print(f"{split}: {images} images, {summary.instances[split]} pseudo labels")
+    summary = convert(arguments.kitti, arguments.out, **conversion.of_all(arguments))
+    conversion.print_counts(summary, "pseudo labels")
     if summary.outside:
         print(f"{summary.outside} objects lie outside their image and were left out")
     print("\n".join(_agreement(summary)))

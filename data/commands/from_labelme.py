@@ -15,8 +15,10 @@ from data.labelme.convert import convert
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
-    parser.add_argument("source", type=Path, help="the folder of labelme's json files")
-    parser.add_argument("--labels", type=Path, help="text file of all classes, one a line, as given to labelme")
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="the folder of labelme's json files")
+    parser.add_argument(
+        "--labels", type=Path, metavar="FILE", help="text file of all classes, one a line, as given to labelme"
+    )
     parser.add_argument("--images", type=Path, nargs="+", default=[], metavar="DIR", help="other folders of images")
     conversion.add_arguments(parser)
 
@@ -26,14 +28,11 @@ def run(arguments: argparse.Namespace) -> None:
     summary = convert(
         arguments.source,
         arguments.out,
-        test_fraction=conversion.test_fraction(arguments),
         class_names=_class_names(arguments.labels) if arguments.labels else None,
         image_folders=arguments.images,
-        link_images=arguments.link,
-        force=arguments.force,
+        **conversion.of_all(arguments),
     )
-    for split, images in summary.images.items():
-        print(f"{split}: {images} images, {summary.instances[split]} instances")
+    conversion.print_counts(summary)
     print(f"{len(summary.class_names)} classes: {', '.join(summary.class_names)}")
     for flaw in summary.flaws:
         print(f"problem: {flaw}")

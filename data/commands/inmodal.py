@@ -1,7 +1,7 @@
 """Computes inmodal masks from amodal masks and occlusion orders, as KINS does (section 3.2 of its paper).
 
 What nearer instances of a cluster cover is hidden. Where orders break KINS' rules (two of equal order overlap), that is
-printed, and in full with --report. Example: python scripts/dataset.py inmodal drawn.json --out update_train_2020.json
+printed, and in full with --json. Example: python scripts/dataset.py inmodal drawn.json --out update_train_2020.json
 """
 
 import argparse

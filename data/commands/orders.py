@@ -1,7 +1,7 @@
 """Computes clusters and occlusion orders from amodal and inmodal masks, for KINS json of either release.
 
 Brings files of 2019, which have no orders, to the form of 2020. Of two instances that overlap, the one in which more of
-the overlap is visible is nearer; where the masks do not say, that is printed, and in full with --report.
+the overlap is visible is nearer; where the masks do not say, that is printed, and in full with --json.
 Example: python scripts/dataset.py orders KINS/instances_train.json --out KINS/update_train_2020.json
 """
 

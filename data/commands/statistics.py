@@ -9,31 +9,31 @@ import json
 from pathlib import Path
 
 from amodal_jax.atomic_file import make_folder, write_atomically
-from amodal_jax.cores import usable_cores
 from amodal_jax.errors import DataError
+from data.commands import options
 from data.kins.annotations import categories, read_annotation_file
 from data.kins.image_measures import ImageMeasures
 from data.kins.sources import find_sources
 from data.kins.statistics import Statistics, measure, summarise
 from data.kins.statistics_charts import statistics_charts
 from data.kins.statistics_table import NOTES, statistics_table
-from data.outputs import refuse_existing
+from data.outputs import check_output_files, check_output_folder, output_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
     parser.add_argument("path", type=Path, metavar="PATH", help="a json file or a folder")
-    parser.add_argument("--annotations", choices=["2019", "2020"], help="the release to read where a folder has both")
+    options.add_release(parser)
     parser.add_argument(
         "--kitti-labels",
         type=Path,
         metavar="LABEL_2",
         help="KITTI's label files of the images (of a folder's training split; it has published no others)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as json")
+    options.add_json(parser, "write the figures as json")
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="write the distributions as SVG charts")
-    parser.add_argument("--force", action="store_true", help="replace what FILE and FOLDER hold already")
-    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (here %(default)s)")
+    options.add_force(parser, "replace what FILE and FOLDER hold already")
+    options.add_workers(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -41,9 +41,9 @@ def run(arguments: argparse.Namespace) -> None:
     labels: Path | None = arguments.kitti_labels
     if labels is not None and not labels.is_dir():
         raise DataError(f"{labels} is no folder of KITTI's label files")
-    for place in (arguments.json, arguments.plots):
-        if place is not None:
-            refuse_existing(place, force=arguments.force)
+    check_output_files(arguments.json, force=arguments.force)
+    if arguments.plots is not None:
+        check_output_folder(arguments.plots, force=arguments.force)
 
     sources = find_sources(arguments.path, release=arguments.annotations)
     files = {source.name: read_annotation_file(source.path) for source in sources}
@@ -52,23 +52,26 @@ def run(arguments: argparse.Namespace) -> None:
     for name, file in files.items():
         # Both folders of KITTI hold the same file names, and its labels are those of the training images.
         of_these = labels if name == "train" or len(files) == 1 else None
-        measures[name] = measure(file, kitti_labels=of_these, workers=arguments.workers, show_progress=True)
+        measures[name] = measure(file, kitti_labels=of_these, workers=arguments.workers, progress=True)
     columns = {name: summarise(images, class_names) for name, images in measures.items()}
     if len(columns) > 1:
         columns["all"] = summarise([image for images in measures.values() for image in images], class_names)
     if labels is not None and all(statistics.kitti is None for statistics in columns.values()):
         raise DataError(f"{labels} holds no label file of these images: IMAGE.txt for each IMAGE.png is expected")
 
-    print(statistics_table(columns))
-    print(NOTES)
+    # Before anything is printed: whoever reads that may stop reading.
     if arguments.json is not None:
         make_folder(arguments.json.absolute().parent)
         content = {name: statistics.to_json() for name, statistics in columns.items()}
         write_atomically(arguments.json, json.dumps(content, indent=2) + "\n")
-        print(f"written to {arguments.json}")
     if arguments.plots is not None:
         last: Statistics = list(columns.values())[-1]
-        make_folder(arguments.plots)
-        for name, chart in statistics_charts(last).items():
-            write_atomically(arguments.plots / f"{name}.svg", chart)
+        with output_folder(arguments.plots, force=arguments.force) as folder:
+            for name, chart in statistics_charts(last).items():
+                write_atomically(folder / f"{name}.svg", chart)
+    print(statistics_table(columns))
+    print(NOTES)
+    if arguments.json is not None:
+        print(f"written to {arguments.json}")
+    if arguments.plots is not None:
         print(f"charts written to {arguments.plots}")

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 from amodal_jax.config import KINS_CLASS_NAMES
-from amodal_jax.cores import usable_cores
 from amodal_jax.errors import ConfigError
+from data.commands import options
 from data.synthetic.generate import Request, generate
 from data.synthetic.photographs import find_photographs
 from data.synthetic.scene import TRAFFIC
@@ -17,21 +17,25 @@ from data.synthetic.scene import TRAFFIC
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
-    parser.add_argument("--out", required=True, type=Path, help="folder to write; must not hold anything else")
-    parser.add_argument("--images", type=int, default=1000, help="to draw, of both splits (default %(default)s)")
-    parser.add_argument("--test-images", type=int, help="how many of them are for the test split (default: a fifth)")
-    parser.add_argument("--seed", type=int, default=0, help="other scenes for each one (default %(default)s)")
-    parser.add_argument("--width", type=int, default=1242, help="pixels (default %(default)s)")
-    parser.add_argument("--height", type=int, default=375, help="pixels (default %(default)s)")
+    options.add_out_folder(parser)
     parser.add_argument(
-        "--classes", default=",".join(KINS_CLASS_NAMES), metavar="NAME,...", help="of the objects (default %(default)s)"
+        "--images", type=int, default=1000, metavar="N", help="number of images, of both splits (%(default)s)"
+    )
+    parser.add_argument(
+        "--test-images", type=int, metavar="N", help="how many of them are for the test split (a fifth, one at least)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="other scenes for each one (%(default)s)")
+    parser.add_argument("--width", type=int, default=1242, help="of an image, in pixels (%(default)s)")
+    parser.add_argument("--height", type=int, default=375, help="of an image, in pixels (%(default)s)")
+    parser.add_argument(
+        "--classes", default=",".join(KINS_CLASS_NAMES), metavar="NAME,...", help="of the objects (%(default)s)"
     )
     parser.add_argument(
         "--traffic",
         choices=list(TRAFFIC),
         default="kins",
         help="kins: objects, classes and occlusions as in KINS; light: a few large objects, all classes common "
-        "(default %(default)s)",
+        "(%(default)s)",
     )
     parser.add_argument(
         "--backgrounds",
@@ -39,14 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="draw the objects on parts of these photographs of empty streets, horizon in the middle",
     )
-    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (here %(default)s)")
-    parser.add_argument("--force", action="store_true", help="replace other synthetic scenes in the folder")
+    options.add_force(parser, "replace other synthetic scenes in FOLDER")
+    options.add_workers(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Draws what the command line asks for."""
     classes = tuple(name.strip() for name in arguments.classes.split(",") if name.strip())
-    test = arguments.images // 5 if arguments.test_images is None else arguments.test_images
+    test = max(1, arguments.images // 5) if arguments.test_images is None else arguments.test_images
     if not 1 <= test < arguments.images:
         raise ConfigError(f"of {arguments.images} images {test} are for the test split: each split needs one at least")
     photographs = find_photographs(arguments.backgrounds) if arguments.backgrounds else None

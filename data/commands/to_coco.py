@@ -7,39 +7,39 @@ import argparse
 import json
 from pathlib import Path
 
-from tqdm import tqdm
-
 from amodal_jax.atomic_file import make_folder, write_atomically
-from amodal_jax.cores import usable_cores
+from data.commands import options
 from data.kins.annotations import read_annotation_file
 from data.kins.coco_file import MASKS, CocoAnnotations, coco_content
 from data.kins.problems import ProblemCounts, describe
-from data.outputs import refuse_existing
-from data.worker_processes import ordered_map
+from data.outputs import check_output_files
+from data.worker_processes import map_with_progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
     parser.add_argument("path", type=Path, metavar="PATH", help="annotation file")
     parser.add_argument("--masks", choices=MASKS, required=True, help="which masks become `segmentation`")
-    parser.add_argument("--out", type=Path, required=True, help="COCO file to write")
-    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (here %(default)s)")
-    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+    options.add_out_file(parser, "the COCO file to write")
+    options.add_force(parser, "write over a file that is there")
+    options.add_workers(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Writes the file and prints what it holds."""
-    refuse_existing(arguments.out, force=arguments.force)
+    check_output_files(arguments.out, force=arguments.force)
     file = read_annotation_file(arguments.path)
     counts = ProblemCounts()
     counts.add(file.problems)
     annotations: list[dict] = []
-    with ordered_map(arguments.workers, chunk_size=16) as map_in_order:
-        images = map_in_order(CocoAnnotations(file.release, arguments.masks), file.images)
-        for found, problems in tqdm(images, total=len(file.images), desc=file.path.name, unit="image", mininterval=1.0):
+    annotate = CocoAnnotations(file.release, arguments.masks)
+    with map_with_progress(
+        annotate, file.images, description=file.path.name, workers=arguments.workers, progress=True
+    ) as results:
+        for found, problems in results:
             annotations += found
             counts.add(problems)
-    make_folder(arguments.out.parent)
+    make_folder(arguments.out.absolute().parent)
     write_atomically(arguments.out, json.dumps(coco_content(file, annotations)))
     print(
         f"{arguments.out}: {len(file.images)} images, {len(annotations)} instances with their {arguments.masks} masks, "

@@ -7,29 +7,27 @@ or the file's own. Example: python scripts/dataset.py to-kitti-instances KINS/up
 import argparse
 from pathlib import Path
 
-from tqdm import tqdm
-
-from amodal_jax.cores import usable_cores
 from amodal_jax.errors import DataError
+from data.commands import options
 from data.kins.annotations import read_annotation_file
 from data.kins.instance_maps import MapMaker, class_ids
 from data.kins.problems import ProblemCounts, describe
-from data.outputs import output_folder, refuse_existing
-from data.worker_processes import ordered_map
+from data.outputs import check_output_folder, output_folder
+from data.worker_processes import map_with_progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
     parser.add_argument("path", type=Path, metavar="PATH", help="annotation file")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    options.add_out_folder(parser)
     parser.add_argument("--class-ids", choices=("kitti", "own"), default="kitti", help="in the maps (%(default)s)")
-    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (here %(default)s)")
-    parser.add_argument("--force", action="store_true", help="write into a folder that is there already")
+    options.add_force(parser, "write into a folder that is there already")
+    options.add_workers(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Writes the maps and prints how many."""
-    refuse_existing(arguments.out, force=arguments.force)
+    check_output_folder(arguments.out, force=arguments.force)
     file = read_annotation_file(arguments.path)
     identifiers = class_ids(file, own=arguments.class_ids == "own")
     stems = {Path(image.file_name).stem for image in file.images}
@@ -39,10 +37,15 @@ def run(arguments: argparse.Namespace) -> None:
     counts.add(file.problems)
     with (
         output_folder(arguments.out, force=arguments.force) as folder,
-        ordered_map(arguments.workers, chunk_size=16) as map_in_order,
+        map_with_progress(
+            MapMaker(folder, file.release, identifiers),
+            file.images,
+            description=file.path.name,
+            workers=arguments.workers,
+            progress=True,
+        ) as results,
     ):
-        written = map_in_order(MapMaker(folder, file.release, identifiers), file.images)
-        for problems in tqdm(written, total=len(file.images), desc=file.path.name, unit="image", mininterval=1.0):
+        for problems in results:
             counts.add(problems)
     print(f"{arguments.out}: {len(file.images)} maps")
     for problem in counts.to_json():

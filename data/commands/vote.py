@@ -12,43 +12,39 @@ import json
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from amodal_jax.atomic_file import make_folder, write_atomically
-from amodal_jax.cores import usable_cores
+from amodal_jax.atomic_file import write_atomically
 from amodal_jax.errors import ConfigError, DataError
+from data.commands import options
 from data.kins.annotations import AnnotationFile, read_annotation_file
 from data.kins.derive import describe_findings
 from data.kins.orders import OrderFinding
 from data.kins.problems import ProblemCounts, describe
 from data.kins.voting import MASKS, Agreement, FileForm, ImageVoter, Vote, joined_categories, same_images
 from data.kins.writer import KinsAnnotation, write_annotations
-from data.outputs import refuse_existing
-from data.worker_processes import ordered_map
+from data.outputs import check_output_files, output_files
+from data.worker_processes import map_with_progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="annotation file of each annotator")
     parser.add_argument("--again", type=Path, nargs="+", default=[], metavar="FILE", help="the same, of a second time")
-    parser.add_argument("--out", type=Path, required=True, help="annotation file to write")
-    parser.add_argument(
-        "--report", type=Path, help="json file to write with the tables and what became of each instance"
-    )
+    options.add_out_file(parser, "the annotation file to write")
+    options.add_json(parser, "write the tables and what became of each instance as json")
     parser.add_argument("--iou", type=float, default=0.5, help="least IoU of two that are the same (%(default)s)")
     parser.add_argument(
         "--review-below", type=float, default=0.75, metavar="IOU", help="count instances to draw again (%(default)s)"
     )
-    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (here %(default)s)")
-    parser.add_argument("--force", action="store_true", help="write over files that are there")
+    options.add_force(parser, "write over files that are there")
+    options.add_workers(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Votes, writes the majority and prints the tables."""
     _check(arguments)
-    outputs = [path for path in (arguments.out, arguments.report) if path]
-    for path in outputs:
-        refuse_existing(path, force=arguments.force)
+    outputs = [path for path in (arguments.out, arguments.json) if path]
+    check_output_files(*outputs, force=arguments.force)
     files = [read_annotation_file(path) for path in (*arguments.files, *arguments.again)]
     class_names = joined_categories(files)
     records = same_images(files)
@@ -57,15 +53,11 @@ def run(arguments: argparse.Namespace) -> None:
         raise DataError(
             f"no instance is in more than half of the {len(arguments.files)} files: there is nothing to write"
         )
-    for path in outputs:
-        make_folder(path.parent)
-    if arguments.report:
-        write_atomically(arguments.report, json.dumps(_report(arguments, agreement, votes, doubts), indent=1))
-    images = [
-        {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}
-        for image in files[0].images
-    ]
-    write_annotations(arguments.out, images, annotations, class_names)
+    images = [image.to_json() for image in files[0].images]
+    with output_files(*outputs) as (out, *found):
+        write_annotations(out, images, annotations, class_names, info=files[0].info)
+        for place in found:
+            write_atomically(place, json.dumps(_report(arguments, agreement, votes, doubts), indent=2) + "\n")
     for problem in counts.to_json():
         print(describe(problem))
     _print(arguments, agreement, votes, doubts)
@@ -95,9 +87,8 @@ def _vote(
     counts = ProblemCounts()
     for file in files:
         counts.add(file.problems)
-    with ordered_map(arguments.workers, chunk_size=16) as map_in_order:
-        results = map_in_order(voter, records)
-        for result in tqdm(results, total=len(records), desc="vote", unit="image", mininterval=1.0):
+    with map_with_progress(voter, records, description="vote", workers=arguments.workers, progress=True) as results:
+        for result in results:
             before = len(annotations)
             annotations += [dataclasses.replace(one, id=before + one.id) for one in result.annotations]
             votes += [

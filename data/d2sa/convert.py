@@ -16,19 +16,17 @@ from data.image_files import checked_size, is_file
 from data.kins.annotations import AnnotationFile, ImageRecord, categories, read_annotation_file
 from data.kins.derive import Derived, derive_file, derive_orders
 from data.kins.layout import SPLITS
-from data.kins.scenes import Scene, split_scenes, write_scenes
+from data.kins.scenes import Scene, Written, split_scenes, write_scenes
 from data.kins.writer import KinsAnnotation
-from data.outputs import refuse_existing
+from data.outputs import check_output_folder
 
 FORM = "d2sa"
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(Written):
     """What a conversion wrote."""
 
-    images: dict[str, int]  # per split
-    instances: dict[str, int]  # per split
     class_names: tuple[str, ...]
     read: tuple[Derived, ...]  # per file, with what was wrong and left open
 
@@ -50,7 +48,8 @@ def convert(
 
     Args:
         sources: the file of the training split and that of the test split; or one file, which is shared out.
-        image_folders: where images are looked for, by their names without folders.
+        image_folders: where images are looked for, by their names without folders. Where there are as many as sources,
+            of a name that several hold the image in the source's own folder, by position, is taken.
         out: the folder to write, as `scripts/build_dataset.py kins --manual-dir` reads it.
         test_fraction: of one file, the share of images for the test split, as `split_scenes` takes it.
         link_images: make symbolic links instead of copies.
@@ -62,19 +61,19 @@ def convert(
         DataError: a file or image that cannot be used, an image of another size than its record says, a split that
             would be empty, or a folder that is there already.
     """
-    refuse_existing(out, force=force)
+    check_output_folder(out, force=force)
     files = [_read(path) for path in sources]
     class_names = {name: identifier for identifier, name in categories(dict(zip(SPLITS, files, strict=False))).items()}
     read, scenes = [], []
-    for file in files:
+    for index, file in enumerate(files):
+        own = image_folders[index] if len(image_folders) == len(files) else None
         derived = derive_file(file, derive_orders, workers=workers, progress=progress)
         read.append(derived)
-        scenes.append(_scenes(file, derived.annotations, image_folders))
+        scenes.append(_scenes(file, derived.annotations, image_folders, own))
     splits = dict(zip(SPLITS, scenes, strict=True)) if len(scenes) > 1 else split_scenes(scenes[0], test_fraction)
-    write_scenes(splits, out, class_names, source=sources[0], link_images=link_images, force=force)
+    written = write_scenes(splits, out, class_names, source=sources[0], link_images=link_images, force=force)
     return Summary(
-        images={split: len(members) for split, members in splits.items()},
-        instances={split: sum(len(scene.annotations) for scene in members) for split, members in splits.items()},
+        **vars(written),
         class_names=tuple(class_names),
         read=tuple(read),
     )
@@ -104,13 +103,15 @@ def _with_visible_masks(image: ImageRecord) -> ImageRecord:
     return dataclasses.replace(image, annotations=tuple(annotations))
 
 
-def _scenes(file: AnnotationFile, annotations: Sequence[KinsAnnotation], image_folders: Sequence[Path]) -> list[Scene]:
+def _scenes(
+    file: AnnotationFile, annotations: Sequence[KinsAnnotation], image_folders: Sequence[Path], own: Path | None
+) -> list[Scene]:
     by_image: dict[int, list[KinsAnnotation]] = {image.id: [] for image in file.images}
     for annotation in annotations:
         by_image[annotation.image_id].append(annotation)
     scenes = []
     for image in file.images:
-        path = _find_image(file, image, image_folders)
+        path = _find_image(file, image, image_folders, own)
         size = checked_size(path)
         if size != (image.height, image.width):
             raise DataError(
@@ -121,11 +122,15 @@ def _scenes(file: AnnotationFile, annotations: Sequence[KinsAnnotation], image_f
     return scenes
 
 
-def _find_image(file: AnnotationFile, image: ImageRecord, image_folders: Sequence[Path]) -> Path:
-    for folder in image_folders:
-        if is_file(folder / image.file_name):
-            return folder / image.file_name
+def _find_image(file: AnnotationFile, image: ImageRecord, image_folders: Sequence[Path], own: Path | None) -> Path:
+    """The image in the only folder that has it, or else in the file's own."""
+    found = [folder for folder in image_folders if is_file(folder / image.file_name)]
+    if own in found:
+        return own / image.file_name
+    if len(found) == 1:
+        return found[0] / image.file_name
+    folders = ", ".join(str(folder) for folder in found or image_folders)
     raise DataError(
-        f"{image.file_name} (image id {image.id} of {file.path}) lies in none of "
-        f"{', '.join(str(folder) for folder in image_folders)}"
+        f"{image.file_name} (image id {image.id} of {file.path}) lies in "
+        + (f"several of the folders of --images: {folders}; name one for each file" if found else f"none of {folders}")
     )

@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
@@ -46,6 +47,10 @@ class ImageRecord:
     width: int
     annotations: tuple[dict, ...]  # as they stand in the file
 
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in a file's list of images."""
+        return {"id": self.id, "file_name": self.file_name, "width": self.width, "height": self.height}
+
 
 @dataclass(frozen=True)
 class AnnotationFile:
@@ -57,6 +62,7 @@ class AnnotationFile:
     images: tuple[ImageRecord, ...]
     categories: dict[int, str]  # id -> name, in the order of ids
     problems: tuple[Problem, ...]
+    info: dict[str, Any] | None  # what the file says of itself, such as that its masks are pseudo labels
 
 
 def find_annotation_files(manual_dir: Path, release: str | None = None) -> dict[str, Path]:
@@ -99,8 +105,8 @@ def read_annotation_file(path: Path) -> AnnotationFile:
         DataError: the file is missing or no json, has no annotation or image, or lacks a key without which it cannot be
             understood.
     """
-    if not path.is_file():
-        raise DataError(f"{path} is missing.\n{INSTRUCTIONS}")
+    if path.is_dir():
+        raise DataError(f"{path} is a folder: name an annotation file in it")
     content = read_json_object(path)
     images, annotations, listed = (
         _list_of_dicts(content, key, path) for key in ("images", "annotations", "categories")
@@ -141,7 +147,8 @@ def read_annotation_file(path: Path) -> AnnotationFile:
         ImageRecord(identifier, file_name, height, width, tuple(by_image[identifier]))
         for identifier, (file_name, height, width) in sizes.items()
     )
-    return AnnotationFile(path, file_sha256(path), release, records, names, tuple(problems))
+    info = content["info"] if isinstance(content.get("info"), dict) else None
+    return AnnotationFile(path, file_sha256(path), release, records, names, tuple(problems), info)
 
 
 def check_images_exist(file: AnnotationFile, folder: Path) -> None:

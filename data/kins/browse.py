@@ -10,20 +10,19 @@ Script files carry the data since a page that is opened from a disk may load no 
 
 import html
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from amodal_jax.atomic_file import make_folder, replacing
+from amodal_jax.colours import PALETTE
 from amodal_jax.errors import DataError
-from amodal_jax.visualize import PALETTE
+from amodal_jax.progress import progress_bar
 from data.kins.annotations import AnnotationFile, categories
 from data.kins.sources import Source
 from data.kins.thumbnails import DrawnImage, ImageDrawer
+from data.outputs import naming_output
 from data.worker_processes import ordered_map
 
 IMAGES_PER_CHUNK = 40
@@ -48,7 +47,7 @@ def write_page(
     *,
     longest_side: int = 400,
     workers: int = 1,
-    show_progress: bool = False,
+    progress: bool = False,
 ) -> Browsable:
     """Writes the page, whole or not at all.
 
@@ -58,7 +57,7 @@ def write_page(
         files: annotation files with the same categories.
         longest_side: of the thumbnails, pixels.
         workers: processes, where there are images enough to be worth them.
-        show_progress: draw a progress bar on stderr.
+        progress: draw a progress bar on stderr.
 
     Raises:
         DataError: `out` holds something else, or the categories differ.
@@ -70,25 +69,19 @@ def write_page(
     indices = {category_id: index for index, category_id in enumerate(classes)}
     make_folder(out.absolute().parent)
     total = sum(len(file.images) for _, file in files)
-    with replacing(out) as folder:
+    with replacing(out) as folder, naming_output(folder, out):
         for name in ("thumbnails", "masks"):
             (folder / name).mkdir(parents=True)
         drawn = _Drawn(folder)
         with (
             ordered_map(workers if total >= _IMAGES_WORTH_PROCESSES else 1, chunk_size=8) as map_in_order,
-            tqdm(
-                total=total,
-                desc="images",
-                unit="image",
-                disable=not show_progress,
-                mininterval=0.5 if sys.stderr.isatty() else 30,
-            ) as progress,
+            progress_bar(total=total, description="images", unit="image", shown=progress) as bar,
         ):
             for split, (source, file) in enumerate(files):
                 draw = ImageDrawer(file.release, indices, source.image_folder, folder / "thumbnails", longest_side)
                 for image in map_in_order(draw, list(enumerate(file.images, start=drawn.images))):
                     drawn.add(split, image)
-                    progress.update()
+                    bar.update()
         drawn.write_masks()
         index = {
             "classes": list(classes.values()),

@@ -1,12 +1,9 @@
 """Checks annotation files, and mends them: everything that is wrong, wherever a damaged file can still be read."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeGuard
-
-from tqdm import tqdm
 
 from amodal_jax.errors import DataError, ImageError
 from data.image_files import checked_size, is_file, is_size
@@ -20,10 +17,7 @@ from data.kins.image_check import check_annotations, look_at
 from data.kins.image_repair import repair_annotations
 from data.kins.lenient_reading import LenientImage, assembled, read_leniently
 from data.kins.sources import Source
-from data.worker_processes import ordered_map
-
-# Starting processes costs seconds, which fewer images are not worth.
-_IMAGES_WORTH_PROCESSES = 200
+from data.worker_processes import map_with_progress
 
 
 @dataclass(frozen=True)
@@ -57,22 +51,20 @@ def count_errors(findings: Sequence[Finding]) -> int:
     return sum(KINDS[finding.kind].severity == "error" for finding in findings)
 
 
-def check_file(source: Source, *, repair: bool = False, workers: int = 1, show_progress: bool = False) -> Report:
+def check_file(source: Source, *, repair: bool = False, workers: int = 1, progress: bool = False) -> Report:
     """Checks an annotation file, with its images where their folder is known.
 
     Args:
         source: the file.
         repair: mend it too, in memory.
         workers: processes, where there are images enough to be worth them.
-        show_progress: draw a progress bar on stderr.
+        progress: draw a progress bar on stderr.
 
     Raises:
         DataError: the file is missing, or no json object.
     """
-    if not source.path.is_file():
-        raise DataError(f"{source.path} is missing")
     try:
-        return _check(source, read_json_object(source.path), repair, workers, show_progress)
+        return _check(source, read_json_object(source.path), repair, workers, progress)
     except RecursionError:
         raise DataError(f"{source.path} is nested more deeply than any annotation file: fetch it again") from None
 
@@ -157,29 +149,21 @@ def _is_whole(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _check(source: Source, content: dict[str, Any], repair: bool, workers: int, show_progress: bool) -> Report:
+def _check(source: Source, content: dict[str, Any], repair: bool, workers: int, progress: bool) -> Report:
     file = read_leniently(content)
     findings, left = list(file.findings), []
     changes = list(file.changes)
     images: list[LenientImage] = []
     work = _ImageWork(file.release, source.image_folder, repair)
-    with (
-        ordered_map(workers if len(file.images) >= _IMAGES_WORTH_PROCESSES else 1, chunk_size=16) as map_in_order,
-        tqdm(
-            total=len(file.images),
-            desc=source.path.name,
-            unit="image",
-            disable=not show_progress,
-            mininterval=0.5 if sys.stderr.isatty() else 30,
-        ) as progress,
-    ):
-        for result in map_in_order(work, file.images):
+    with map_with_progress(
+        work, file.images, description=source.path.name, workers=workers, progress=progress
+    ) as results:
+        for result in results:
             findings += result.findings
             if repair:
                 images.append(result.image)
                 changes += result.changes
                 left += result.left
-            progress.update()
     mended = None
     if repair:
         after = assembled(file, images)

@@ -54,12 +54,10 @@ class CocoAnnotations:
 
 def coco_content(file: AnnotationFile, annotations: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The content of a COCO file with the images and categories of an annotation file."""
-    images = [
-        {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}
-        for image in file.images
-    ]
+    images = [image.to_json() for image in file.images]
     categories = [
         {"id": identifier, "name": name, "supercategory": SUPERCATEGORIES.get(name, name)}
         for identifier, name in file.categories.items()
     ]
-    return {"images": images, "annotations": list(annotations), "categories": categories}
+    content: dict[str, Any] = {} if file.info is None else {"info": file.info}
+    return content | {"images": images, "annotations": list(annotations), "categories": categories}

@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from amodal_jax.errors import DataError
 from amodal_jax.segmentation import Rle
 from data.kins import orders, orders_of_masks
@@ -17,7 +15,7 @@ from data.kins.instances import Instance, read_instance
 from data.kins.orders import OrderFinding, order_violations
 from data.kins.problems import FIRST_IDS, Problem
 from data.kins.writer import KinsAnnotation, write_annotations
-from data.worker_processes import ordered_map
+from data.worker_processes import map_with_progress
 
 CONSEQUENCES = {
     orders.EQUAL_ORDERS: "both keep the overlap",
@@ -91,15 +89,7 @@ def derive_file(
     """
     whole = Derived([], [], list(file.problems))
     one = functools.partial(derive, keys=KEYS[file.release], class_names=file.categories)
-    with ordered_map(workers, chunk_size=16) as map_in_order:
-        images = tqdm(
-            map_in_order(one, file.images),
-            total=len(file.images),
-            desc=file.path.name,
-            unit="image",
-            disable=not progress,
-            mininterval=1.0,
-        )
+    with map_with_progress(one, file.images, description=file.path.name, workers=workers, progress=progress) as images:
         try:
             for image in images:
                 whole.annotations.extend(image.annotations)
@@ -114,12 +104,10 @@ def write_derived(path: Path, file: AnnotationFile, derived: Derived) -> None:
     """Writes an annotation file in the form of 2020, with the images and category ids of the file behind it."""
     write_annotations(
         path,
-        [
-            {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}
-            for image in file.images
-        ],
+        [image.to_json() for image in file.images],
         derived.annotations,
         {name: identifier for identifier, name in file.categories.items()},
+        info=file.info,
     )
 
 

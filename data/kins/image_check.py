@@ -17,8 +17,8 @@ from data.kins import orders, orders_of_masks, problems
 from data.kins.annotations import Keys
 from data.kins.findings import Finding
 from data.kins.instances import Instance, is_finite_number, read_instance
-from data.kins.orders import order_violations, overlapping
-from data.kins.overlaps import shared_areas
+from data.kins.orders import order_violations
+from data.kins.overlaps import overlapping, shared_areas
 
 # What two drawings of one outline may differ by: share of the smaller mask, and pixels.
 _SLIGHT_SHARE, _SLIGHT_PIXELS = 0.05, 10

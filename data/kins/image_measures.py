@@ -14,7 +14,8 @@ import numpy as np
 from amodal_jax import segmentation
 from data.kins.annotations import KEYS, ImageRecord
 from data.kins.instances import Box, Instance, read_instance
-from data.kins.orders import clusters_and_orders, overlapping
+from data.kins.orders import clusters_and_orders
+from data.kins.overlaps import overlapping
 from data.kins.shape_complexity import Shape, stored_shape
 from data.kitti3d.labels import read_labels
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from amodal_jax import segmentation
 from amodal_jax.segmentation import Rle
-from data.kins.orders import overlapping
+from data.kins.overlaps import overlapping
 
 
 def inmodal_masks(amodal_masks: Sequence[Rle], clusters: Sequence[int], orders: Sequence[int]) -> list[Rle]:

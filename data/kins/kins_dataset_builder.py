@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
-from tqdm import tqdm
 
 # `tfds build` imports this file as `kins.kins_dataset_builder` and knows nothing of the folder above.
 if str(Path(__file__).parents[2]) not in sys.path:
@@ -17,6 +16,7 @@ if str(Path(__file__).parents[2]) not in sys.path:
 
 from amodal_jax.crop_shape import PACKED_CROP_SHAPE
 from amodal_jax.errors import DataError
+from amodal_jax.progress import progress_bar
 from data.kins import problems
 from data.kins.annotations import (
     AnnotationFile,
@@ -57,7 +57,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         *,
         release: str | None = None,
         strict: bool = False,
-        show_progress: bool = False,
+        progress: bool = False,
         workers: int = 1,
         **builder_arguments: Any,
     ):
@@ -66,13 +66,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         Args:
             release: "2019" or "2020", where the files of both are there; None takes 2020.
             strict: raise a `DataError` when there is any problem in the annotations.
-            show_progress: draw a progress bar for each split.
+            progress: draw a progress bar for each split.
             workers: processes that read masks, where there are images enough to be worth them.
             **builder_arguments: of `tfds.core.GeneratorBasedBuilder`.
         """
         self._release = release
         self._strict = strict
-        self._show_progress = show_progress
+        self._progress = progress
         self._workers = workers
         self._report: dict[str, Any] = {}
         super().__init__(**builder_arguments)
@@ -145,13 +145,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         largest = {"height": 0, "width": 0, "objects": 0}
         with (
             ordered_map(workers, chunk_size=8) as map_in_order,
-            tqdm(
-                total=len(file.images),
-                desc=split,
-                unit="image",
-                disable=not self._show_progress,
-                mininterval=0.5 if sys.stderr.isatty() else 30,
-            ) as progress,
+            progress_bar(total=len(file.images), description=split, unit="image", shown=self._progress) as bar,
         ):
             for image, (record, found) in zip(file.images, map_in_order(make_record, file.images), strict=True):
                 counts.add(found)
@@ -163,8 +157,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 }
                 largest = {name: max(largest[name], size) for name, size in sizes.items()}
                 yield image.id, {"image": image_folder / image.file_name, **record}
-                progress.update()
-            progress.set_postfix_str("writing records")
+                bar.update()
+            bar.set_postfix_str("writing records")
         if not instances:
             raise DataError(
                 f"no instance of {file.path} is left: " + "; ".join(map(problems.describe, counts.to_json()))

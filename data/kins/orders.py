@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool
-from pycocotools import mask as coco_mask
 
 from amodal_jax import segmentation
 from amodal_jax.segmentation import Rle
+from data.kins.overlaps import overlapping
 
 EQUAL_ORDERS = "equal orders in a cluster that overlap"
 OTHER_CLUSTERS = "overlap of two clusters"
@@ -26,15 +26,6 @@ class OrderFinding:
     kind: str
     members: tuple[int, ...]  # positions among the image's instances
     pixels: int  # of the overlap that it is about; 0 where it is about none
-
-
-def overlapping(masks: Sequence[Rle]) -> Bool[np.ndarray, "N N"]:
-    """Which masks have a pixel in common, the diagonal left out."""
-    if not masks:
-        return np.zeros((0, 0), bool)
-    overlaps = np.asarray(coco_mask.iou(list(masks), list(masks), [0] * len(masks))) > 0
-    np.fill_diagonal(overlaps, False)
-    return overlaps
 
 
 def components(overlaps: Bool[np.ndarray, "N N"]) -> list[list[int]]:

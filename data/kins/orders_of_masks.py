@@ -11,7 +11,8 @@ from jaxtyping import Bool, Int
 
 from amodal_jax import segmentation
 from amodal_jax.segmentation import Rle
-from data.kins.orders import OrderFinding, clusters_and_orders, overlapping
+from data.kins.orders import OrderFinding, clusters_and_orders
+from data.kins.overlaps import overlapping
 
 VISIBLE_IN_NEITHER = "overlap that is visible in neither"
 VISIBLE_IN_BOTH = "overlap that is visible in both"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from pycocotools import mask as coco_mask
 
 from amodal_jax.segmentation import Rle
@@ -22,3 +22,14 @@ def shared_areas(masks: Sequence[Rle], others: Sequence[Rle] | None = None) -> I
     # Against a crowd pycocotools divides by the area of the first mask alone.
     shares = np.asarray(coco_mask.iou(first, second, [1] * len(second)))
     return np.rint(shares * coco_mask.area(first).astype(np.float64)[:, None]).astype(np.int64)
+
+
+def overlapping(masks: Sequence[Rle]) -> Bool[np.ndarray, "N N"]:
+    """Which masks have a pixel in common with which others; none has with itself.
+
+    Args:
+        masks: N run-length codes of one size.
+    """
+    overlaps = shared_areas(masks) > 0
+    np.fill_diagonal(overlaps, False)
+    return overlaps

@@ -26,6 +26,14 @@ class Scene:
     annotations: tuple[KinsAnnotation, ...]
 
 
+@dataclass(frozen=True)
+class Written:
+    """How much a conversion wrote."""
+
+    images: dict[str, int]  # per split
+    instances: dict[str, int]  # per split
+
+
 def split_scenes(scenes: Sequence[Scene], test_fraction: float | None) -> dict[str, list[Scene]]:
     """Shares scenes out among the splits.
 
@@ -53,7 +61,7 @@ def write_scenes(
     link_images: bool = False,
     force: bool = False,
     info: Mapping[str, Any] | None = None,
-) -> None:
+) -> Written:
     """Writes images, copied or linked, and the annotation file of each split, whole or not at all.
 
     Args:
@@ -93,6 +101,10 @@ def write_scenes(
             ]
             annotations = [annotation for scene in scenes for annotation in scene.annotations]
             write_annotations(folder / ANNOTATION_FILES["2020"][split], images, annotations, class_names, info=info)
+    return Written(
+        images={split: len(scenes) for split, scenes in splits.items()},
+        instances={split: sum(len(scene.annotations) for scene in scenes) for split, scenes in splits.items()},
+    )
 
 
 def _place_image(source: Path, destination: Path, link: bool) -> None:

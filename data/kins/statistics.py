@@ -4,7 +4,6 @@
 `data/kins/published.py`. Shares and ratios are between 0 and 1.
 """
 
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -12,20 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from data.kins.annotations import AnnotationFile
 from data.kins.image_measures import ImageMeasurer, ImageMeasures
-from data.worker_processes import ordered_map
+from data.worker_processes import map_with_progress
 
 LEVEL_BINS = 10  # of the occlusion level, from 0 to 1
 IOU_BINS = 20  # of an image's mean IoU with KITTI's boxes, from 0 to 1
 HIGH_ORDER = 6  # the paper gives the share of clusters with more occluded instances
 CONSISTENT_IOU = 0.65  # the paper gives the share of images with a mean IoU over it
 NOTICEABLE_OCCLUSION = 0.05  # the ratio above which the network's occlusion branch calls an instance occluded
-
-# Starting processes costs seconds, which fewer images are not worth.
-_IMAGES_WORTH_PROCESSES = 200
 
 
 @dataclass(frozen=True)
@@ -78,7 +73,7 @@ class Statistics:
 
 
 def measure(
-    file: AnnotationFile, *, kitti_labels: Path | None = None, workers: int = 1, show_progress: bool = False
+    file: AnnotationFile, *, kitti_labels: Path | None = None, workers: int = 1, progress: bool = False
 ) -> list[ImageMeasures]:
     """Measures every image of an annotation file, which `summarise` makes figures of.
 
@@ -86,26 +81,16 @@ def measure(
         file: of either release.
         kitti_labels: the folder of KITTI's label files of these images; images without one are not compared.
         workers: processes, where there are images enough to be worth them.
-        show_progress: draw a progress bar on stderr.
+        progress: draw a progress bar on stderr.
 
     Raises:
         DataError: a label file is damaged.
     """
     measurer = ImageMeasurer(file.release, file.categories, kitti_labels)
-    with (
-        ordered_map(workers if len(file.images) >= _IMAGES_WORTH_PROCESSES else 1, chunk_size=16) as map_in_order,
-        tqdm(
-            total=len(file.images),
-            desc=file.path.name,
-            unit="image",
-            disable=not show_progress,
-            mininterval=0.5 if sys.stderr.isatty() else 30,
-        ) as progress,
-    ):
-        measures = []
-        for image in map_in_order(measurer, file.images):
-            measures.append(image)
-            progress.update()
+    with map_with_progress(
+        measurer, file.images, description=file.path.name, workers=workers, progress=progress
+    ) as measures:
+        return list(measures)
     return measures
 
 

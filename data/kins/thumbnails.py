@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 
 from amodal_jax import segmentation
+from amodal_jax.colours import PALETTE, distinct_colours
 from amodal_jax.errors import ImageError
 from amodal_jax.segmentation import Rle
-from amodal_jax.visualize import PALETTE, distinct_colours
 from data.image_files import checked_size
 from data.kins.annotations import KEYS, ImageRecord
 from data.kins.instances import read_instance

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from amodal_jax import segmentation
 from amodal_jax.config import KINS_CLASS_NAMES
@@ -15,13 +14,13 @@ from amodal_jax.errors import DataError
 from amodal_jax.segmentation import Rle
 from data.image_files import checked_size
 from data.kins.orders import clusters_and_orders
-from data.kins.scenes import Scene, split_scenes, write_scenes
+from data.kins.scenes import Scene, Written, split_scenes, write_scenes
 from data.kins.writer import KinsAnnotation
 from data.kitti3d.labels import CLASS_NAMES, Object3d, read_labels, read_projection
 from data.kitti3d.projection import depth, ground_rectangle, project_template
-from data.outputs import refuse_existing
+from data.outputs import check_output_folder
 from data.synthetic.footprints import nearest_first
-from data.worker_processes import ordered_map
+from data.worker_processes import map_with_progress
 
 INFO = {
     "description": "Pseudo labels in KINS' form: class-shaped templates in KITTI's 3D boxes, projected. No person has "
@@ -58,11 +57,9 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(Written):
     """What a conversion wrote."""
 
-    images: dict[str, int]  # per split
-    instances: dict[str, int]  # per split
     outside: int
     box_ious: dict[tuple[str, int], list[float]] = field(repr=False)  # by KITTI's type and occlusion level
 
@@ -136,31 +133,25 @@ def convert(
     Raises:
         DataError: a file that is missing or damaged, a split that would be empty, or a folder that is there already.
     """
-    refuse_existing(out, force=force)
+    check_output_folder(out, force=force)
     paths = sorted(_label_folder(source).glob("*.txt"))
     if not paths:
         raise DataError(f"{_label_folder(source)} holds no label files (000000.txt ...)")
-    with ordered_map(workers, chunk_size=16) as map_in_order:
-        frames = list(
-            tqdm(
-                map_in_order(read_frame, paths),
-                total=len(paths),
-                desc="project",
-                unit="frame",
-                disable=not progress,
-                mininterval=1.0,
-            )
-        )
+    with map_with_progress(
+        read_frame, paths, description="project", unit="frame", workers=workers, progress=progress
+    ) as results:
+        frames = list(results)
     ids = itertools.count(1)
     splits = split_scenes([_scene(frame, ids) for frame in frames], test_fraction)
-    write_scenes(splits, out, KINS_CLASS_NAMES, source=source, link_images=link_images, force=force, info=INFO)
+    written = write_scenes(
+        splits, out, KINS_CLASS_NAMES, source=source, link_images=link_images, force=force, info=INFO
+    )
     box_ious: dict[tuple[str, int], list[float]] = defaultdict(list)
     for frame in frames:
         for instance in frame.instances:
             box_ious[instance.type, instance.occlusion].append(instance.box_iou)
     return Summary(
-        images={split: len(scenes) for split, scenes in splits.items()},
-        instances={split: sum(len(scene.annotations) for scene in scenes) for split, scenes in splits.items()},
+        **vars(written),
         outside=sum(frame.outside for frame in frames),
         box_ious=dict(box_ious),
     )

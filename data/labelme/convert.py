@@ -1,5 +1,6 @@
 """labelme projects to KINS json and KITTI's folders, which the KINS builder reads."""
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,20 +8,20 @@ from pathlib import Path
 
 from amodal_jax.errors import DataError
 from data.kins.inmodal_masks import inmodal_masks
-from data.kins.orders import clusters_and_orders, overlapping
+from data.kins.orders import clusters_and_orders
 from data.kins.orders_of_masks import orders_of_masks
-from data.kins.scenes import Scene, split_scenes, write_scenes
+from data.kins.overlaps import overlapping
+from data.kins.scenes import Scene, Written, split_scenes, write_scenes
 from data.kins.writer import KinsAnnotation
 from data.labelme.shapes import LabelledImage, read_labelled_image
-from data.outputs import refuse_existing
+from data.outputs import check_output_folder
+from data.worker_processes import map_with_progress
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(Written):
     """What a conversion wrote."""
 
-    images: dict[str, int]  # per split
-    instances: dict[str, int]  # per split
     class_names: tuple[str, ...]
     flaws: tuple[str, ...]
 
@@ -34,6 +35,8 @@ def convert(
     image_folders: Sequence[Path] = (),
     link_images: bool = False,
     force: bool = False,
+    workers: int = 1,
+    progress: bool = False,
 ) -> Summary:
     """Converts a folder of labelme's files, as `data.labelme.shapes` reads them.
 
@@ -49,16 +52,20 @@ def convert(
         image_folders: where images are looked for that are not where their file says.
         link_images: make symbolic links instead of copies.
         force: write into a folder that is there already.
+        workers: processes that read files, where there are many.
+        progress: show a bar.
 
     Raises:
         DataError: a file that cannot be used, a label that is no class, objects that overlap without anything that says
             which is nearer, a split that would be empty, or a folder that is there already.
     """
-    refuse_existing(out, force=force)
+    check_output_folder(out, force=force)
     paths = sorted(source.glob("*.json"))
     if not paths:
-        raise DataError(f"{source} holds no json files of labelme")
-    images = [read_labelled_image(path, tuple(image_folders)) for path in paths]
+        raise DataError(f"{source} is no folder with json files of labelme")
+    read = functools.partial(read_labelled_image, image_folders=tuple(image_folders))
+    with map_with_progress(read, paths, description="read", workers=workers, progress=progress) as results:
+        images = list(results)
     found = {thing.class_name for image in images for thing in image.objects}
     for image in images:
         for thing in image.objects:
@@ -71,10 +78,9 @@ def convert(
     scenes = [_scene(image, image_id, ids) for image, image_id in zip(images, image_ids, strict=True)]
     splits = split_scenes(scenes, test_fraction)
     classes = sorted(found) if class_names is None else list(class_names)
-    write_scenes(splits, out, classes, source=source, link_images=link_images, force=force)
+    written = write_scenes(splits, out, classes, source=source, link_images=link_images, force=force)
     return Summary(
-        images={split: len(members) for split, members in splits.items()},
-        instances={split: sum(len(scene.annotations) for scene in members) for split, members in splits.items()},
+        **vars(written),
         class_names=tuple(classes),
         flaws=tuple(flaw for image in images for flaw in image.flaws),
     )

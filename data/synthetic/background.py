@@ -66,9 +66,7 @@ def sample_light(rng: np.random.Generator) -> Light:
         sky = np.array(colorsys.hsv_to_rgb(rng.uniform(0.02, 0.14), rng.uniform(0.1, 0.45), 1.0))
     sky = 255 * rng.uniform(0.6, 1.0) * sky
     return Light(
-        direction=np.array(
-            [np.cos(azimuth) * np.cos(elevation), np.sin(elevation), np.sin(azimuth) * np.cos(elevation)]
-        ),
+        direction=_direction(azimuth, elevation),
         ambient=rng.uniform(0.7, 0.9) if overcast else rng.uniform(0.35, 0.65),
         sky=sky,
         haze=0.6 * sky + 0.4 * 215.0,
@@ -83,14 +81,17 @@ def sample_daylight(rng: np.random.Generator) -> Light:
     saturation = rng.uniform(0.0, 0.08) if overcast else rng.uniform(0.15, 0.45)
     sky = 255 * rng.uniform(0.85, 1.0) * np.array(colorsys.hsv_to_rgb(rng.uniform(0.54, 0.6), saturation, 1.0))
     return Light(
-        direction=np.array(
-            [np.cos(azimuth) * np.cos(elevation), np.sin(elevation), np.sin(azimuth) * np.cos(elevation)]
-        ),
+        direction=_direction(azimuth, elevation),
         ambient=rng.uniform(0.75, 0.9) if overcast else rng.uniform(0.5, 0.65),
         sky=sky,
         haze=0.5 * sky + 0.5 * 225.0,
         visibility=float(np.exp(rng.uniform(np.log(200), np.log(1500)))),
     )
+
+
+def _direction(azimuth: float, elevation: float) -> Float[np.ndarray, " 3"]:
+    """Towards the sun, of length 1; angles in radians, y is up."""
+    return np.array([np.cos(azimuth) * np.cos(elevation), np.sin(elevation), np.sin(azimuth) * np.cos(elevation)])
 
 
 def draw_background(

@@ -22,10 +22,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cv2
-from tqdm import tqdm
 
 from amodal_jax import segmentation
-from amodal_jax.atomic_file import make_folder, replacing, write_atomically
+from amodal_jax.atomic_file import make_folder, naming, replacing, write_atomically
 from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
 from amodal_jax.segmentation import Rle
@@ -34,13 +33,16 @@ from data.kins.orders import clusters_and_orders
 from data.kins.writer import KinsAnnotation, write_annotations
 from data.synthetic.photographs import Photographs
 from data.synthetic.scene import TRAFFIC, make_scene
-from data.worker_processes import ordered_map
+from data.worker_processes import map_with_progress
 
 REVISION = 2
 """Raised whenever the same seed gives other scenes than before, so that nobody reuses the old ones."""
 LEAST_WIDTH, LEAST_HEIGHT = 64, 24
 PNG_COMPRESSION = 1
 REQUEST_FILE = "request.json"
+
+# A scene takes a third of a second, and processes take seconds to start.
+_IMAGES_WORTH_PROCESSES = 16
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ def _held(unfinished: Path, request: Request) -> Iterator[None]:
     if unfinished.exists() and any(unfinished.iterdir()) and not note.is_file():
         raise DataError(f"{unfinished} is there and holds no unfinished scenes: remove it, or name another folder")
     make_folder(unfinished)
-    with note.open("a+") as file:
+    # Unbuffered: of a full disk it is the write that fails, not once more the closing.
+    with note.open("ab+", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -155,12 +158,12 @@ def _held(unfinished: Path, request: Request) -> Iterator[None]:
         except OSError:
             pass  # a file system without locks
         file.seek(0)
-        if file.read() != request.to_json():
+        if file.read() != request.to_json().encode():
             for kept in (unfinished / "scenes", unfinished / "instances"):
                 shutil.rmtree(kept, ignore_errors=True)
-            file.truncate(0)
-            file.write(request.to_json())
-            file.flush()
+            with naming(note):
+                file.truncate(0)
+                file.write(request.to_json().encode())
         # What a process that was killed had in hand.
         for leftover in unfinished.rglob(".*"):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -195,15 +198,15 @@ def _write_split(
     draw = functools.partial(_write_image, unfinished, split, request, photographs)
     images: list[dict] = []
     annotations: list[KinsAnnotation] = []
-    with ordered_map(workers, chunk_size=4) as map_in_order:
-        scenes = tqdm(
-            map_in_order(draw, range(count)),
-            total=count,
-            desc=f"draw {split}",
-            unit="image",
-            disable=not progress,
-            mininterval=1.0,
-        )
+    with map_with_progress(
+        draw,
+        range(count),
+        description=f"draw {split}",
+        workers=workers,
+        progress=progress,
+        worth_processes=_IMAGES_WORTH_PROCESSES,
+        chunk_size=4,
+    ) as scenes:
         for image_id, drawn in enumerate(scenes):
             size = {"width": request.width, "height": request.height}
             images.append({"id": image_id, "file_name": _file_name(split, image_id).as_posix(), **size})

@@ -242,7 +242,7 @@ def car(rng: np.random.Generator, *, street: bool = False) -> Model:
         half,
         paint,
         side=side,
-        strips={0: [(p, c) for p, c in rear_strip], 4: front_strip},
+        strips={0: rear_strip, 4: front_strip},
         layer=1,
     )
     inset = 0.06

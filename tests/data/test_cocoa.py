@@ -169,7 +169,7 @@ def test_flawed_regions_are_named(source, tmp_path):
         (lambda folder: (folder / "first.png").unlink(), r"first\.json has no image"),
         (lambda folder: (folder / "first.png").write_bytes(b"x"), r"first\.png"),
         (lambda folder: write_image(folder, "third", 12, []), "image_id 12"),
-        (lambda folder: [path.unlink() for path in folder.glob("*.json")], "no json files"),
+        (lambda folder: [path.unlink() for path in folder.glob("*.json")], "no folder with json files"),
     ],
 )
 def test_what_cannot_be_converted_is_named_and_nothing_written(source, tmp_path, spoil, words):

@@ -147,6 +147,23 @@ def test_what_cannot_be_converted_is_named_and_nothing_written(source, tmp_path,
     assert not (tmp_path / "out").exists()
 
 
+def test_images_of_one_name_in_two_folders_are_those_of_their_own_file(source, tmp_path):
+    """As KITTI's are, whose training and testing images are numbered alike."""
+    (source / "validation.json").write_text(json.dumps(content(1, 2)))
+    (source / "others").mkdir()
+    for number in (1, 2):
+        image = np.full((HEIGHT, WIDTH, 3), 100 + number, np.uint8)
+        cv2.imwrite(str(source / "others" / f"D2S_{number}.jpg"), image)
+    files, folders = [source / "training.json", source / "validation.json"], [source / "images", source / "others"]
+    convert(files, folders, tmp_path / "out", progress=False)
+    for split, folder in (("train", "images"), ("test", "others")):
+        copy = tmp_path / "out" / IMAGE_FOLDERS[split] / "D2S_1.jpg"
+        assert copy.read_bytes() == (source / folder / "D2S_1.jpg").read_bytes()
+    with pytest.raises(DataError, match=r"D2S_1.jpg .*lies in several of the folders of --images: .*images, .*others"):
+        convert(files[:1], folders, tmp_path / "shared out", progress=False)
+    assert not (tmp_path / "shared out").exists()
+
+
 def test_kins_itself_is_not_taken_for_it(tmp_path, dataset):
     kins = "data/kins/dummy_data/update_train_2020.json"
     code, _, error = dataset("from-d2sa", kins, "--images", tmp_path, "--out", tmp_path / "out")

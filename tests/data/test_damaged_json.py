@@ -235,7 +235,7 @@ def kins_tools(folder: Path, file: Path) -> None:
     with contextlib.suppress(AmodalJaxError):
         command(statistics, file, "--json", folder / "statistics.json", "--workers", 1)
     for module, options in (
-        (orders, ("--report", folder / "report.json")),
+        (orders, ("--json", folder / "report.json")),
         (inmodal, ()),
         (to_coco, ("--masks", "amodal")),
         (to_coco, ("--masks", "inmodal")),
@@ -398,7 +398,7 @@ def votes(folder: Path, damage: Callable[[Any], bytes]) -> None:
     damaged.write_bytes(damage(json.loads(whole.read_text())))
     for index, files in enumerate(((whole, damaged, whole), (damaged, damaged), (damaged, whole))):
         out = folder / f"voted{index}.json"
-        words = (*files, "--out", out, "--report", folder / f"report{index}.json", "--workers", 1)
+        words = (*files, "--out", out, "--json", folder / f"report{index}.json", "--workers", 1)
         try:
             command(vote, *words)
         except AmodalJaxError:

@@ -64,7 +64,7 @@ def test_findings_name_annotations_and_are_reported_in_full(dataset, tmp_path):
         entry["ico_id"] = 1
     drawn, out, report = tmp_path / "drawn.json", tmp_path / "out.json", tmp_path / "report.json"
     drawn.write_text(json.dumps(content))
-    code, printed, _ = dataset("inmodal", drawn, "--out", out, "--report", report, "--workers", 1)
+    code, printed, _ = dataset("inmodal", drawn, "--out", out, "--json", report, "--workers", 1)
     assert code == 0
     assert "3 x equal orders in a cluster that overlap: both keep the overlap (annotations 1 and 2; 4 and 5;" in printed
     found = json.loads(report.read_text())
@@ -89,6 +89,15 @@ def test_crowds_and_unreadable_annotations(dataset, tmp_path):
     assert written.keys() == {1, *range(3, 10)}
     assert [identifier for identifier, entry in written.items() if entry.get("iscrowd")] == [1]
     assert written[4]["i_segm"] == written[4]["a_segm"]
+
+
+def test_pseudo_labels_are_called_so_by_whatever_is_made_of_them(dataset, tmp_path):
+    source, info = tmp_path / "pseudo.json", {"pseudo_labels": True}
+    source.write_text(json.dumps({"info": info, **json.loads((DUMMY_DATA / "update_train_2020.json").read_text())}))
+    for command in (("orders",), ("inmodal",), ("to-coco", "--masks", "amodal"), ("vote", source)):
+        out = tmp_path / f"{command[0]}.json"
+        assert dataset(*command, source, "--out", out, "--workers", 1)[0] == 0
+        assert json.loads(out.read_text())["info"] == info
 
 
 def test_nothing_is_written_over_and_nothing_left_behind(dataset, tmp_path):

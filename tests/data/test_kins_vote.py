@@ -131,7 +131,7 @@ def test_three_who_drew_the_same_agree_wholly(dataset, tmp_path):
     source, out, report = DUMMY_DATA / "update_train_2020.json", tmp_path / "voted.json", tmp_path / "report.json"
     old = DUMMY_DATA / "instances_train.json"
     # Of either release: polygons and run-length codes of the same masks. The 2020 file lists `rider` besides.
-    code, printed, error = dataset("vote", source, source, old, "--out", out, "--report", report, "--workers", 1)
+    code, printed, error = dataset("vote", source, source, old, "--out", out, "--json", report, "--workers", 1)
     assert code == 0, error
     assert "9 instances voted in, of 9 that anyone has\nwritten to" in printed
     keys = ("image_id", "category_id", "oco_id", "ico_id", "a_bbox", "a_area", "i_bbox", "i_area")
@@ -154,7 +154,7 @@ def test_what_a_majority_has_is_kept_with_the_pixels_that_a_majority_has(dataset
         write(tmp_path / "cleo.json", [("car", box(10, 12, 32, 22), box(10, 12, 21, 22))], things((40, 1, 50, 9))),
     ]
     out, report = tmp_path / "voted.json", tmp_path / "report.json"
-    code, printed, _ = dataset("vote", *files, "--out", out, "--report", report, "--workers", 1)
+    code, printed, _ = dataset("vote", *files, "--out", out, "--json", report, "--workers", 1)
     assert code == 0
     car, small = result(out)["annotations"]
     masks = [[box(10, 10, 30, 20), box(12, 10, 30, 20), box(10, 12, 32, 22)]]
@@ -189,7 +189,7 @@ def test_two_times_give_the_papers_table(dataset, tmp_path):
     first = [write(tmp_path / f"{name}1.json", drawn(shift)) for name, shift in (("anna", 0), ("ben", 1), ("cleo", 2))]
     again = [write(tmp_path / f"{name}2.json", drawn(shift)) for name, shift in (("anna", 0), ("ben", 2), ("cleo", 1))]
     out, report = tmp_path / "voted.json", tmp_path / "report.json"
-    words = ("vote", *first, "--again", *again, "--out", out, "--report", report, "--workers", 1)
+    words = ("vote", *first, "--again", *again, "--out", out, "--json", report, "--workers", 1)
     code, printed, _ = dataset(*words)
     assert code == 0
     assert "anna1 (1)" in printed

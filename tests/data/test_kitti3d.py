@@ -90,10 +90,11 @@ def test_a_mask_lies_in_its_projected_box(type_, x, z, rotation):
     rows, columns = np.nonzero(_mask(box))
     if len(rows):
         low, high = pixels.min(axis=0), pixels.max(axis=0)
-        assert columns.min() >= low[0] - 1
-        assert columns.max() + 1 <= high[0] + 1
-        assert rows.min() >= low[1] - 1
-        assert rows.max() + 1 <= high[1] + 1
+        slack = 1.1  # OpenCV fills the pixels along an outline, at coordinates that it rounds
+        assert columns.min() >= low[0] - slack
+        assert columns.max() + 1 <= high[0] + slack
+        assert rows.min() >= low[1] - slack
+        assert rows.max() + 1 <= high[1] + slack
 
 
 def test_a_car_heads_where_rotation_y_says():

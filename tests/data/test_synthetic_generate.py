@@ -80,7 +80,8 @@ def test_orders_agree_with_what_hides_what(written):
     assert overlaps
 
 
-def test_bytes_do_not_depend_on_the_workers(written, tmp_path):
+def test_bytes_do_not_depend_on_the_workers(written, tmp_path, monkeypatch):
+    monkeypatch.setattr("data.synthetic.generate._IMAGES_WORTH_PROCESSES", 1)
     generate(tmp_path / "scenes", REQUEST, workers=2, progress=False)
     assert _contents(tmp_path / "scenes") == _contents(written)
 
@@ -198,13 +199,15 @@ def test_photographs_are_drawn_on(tmp_path):
         find_photographs(folder)
 
 
-@given(seed=st.integers(0, 2**32), height=st.integers(64, 120), width=st.integers(64, 400))
+@given(seed=st.integers(0, 2**32), half_height=st.integers(32, 60), width=st.integers(124, 400))
 @settings(max_examples=30)
-def test_a_photographs_horizon_comes_to_the_cameras(seed, height, width):
+def test_a_photographs_horizon_comes_to_the_cameras(seed, half_height, width):
+    # Of narrower photographs a pixel becomes several, and of an odd height no row ends at the middle.
+    height = 2 * half_height
     rng = np.random.default_rng(seed)
     camera = sample_camera(rng, 124, 38)
     photograph = np.zeros((height, width, 3), np.uint8)
-    photograph[height // 2 :] = 255
+    photograph[half_height:] = 255
     part = crop_to_horizon(rng, photograph, camera)
     assert part.shape == (38, 124, 3)
     # The blur of a strong reduction aside, the step lies at the horizon.
