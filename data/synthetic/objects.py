@@ -50,7 +50,7 @@ def _street_paint(rng: np.random.Generator) -> Colour:
     """A car's colour as they are counted on roads: three of four without a hue, the others mostly blue or red, deep."""
     if rng.random() < 0.74:
         return np.full(3, rng.choice([240.0, 185.0, 140.0, 80.0, 42.0, 28.0])) * rng.uniform(0.9, 1.05, 3)
-    hue = rng.choice([0.6, 0.62, 0.0, 0.98, 0.35, 0.11, rng.uniform()])
+    hue = float(rng.choice([0.6, 0.62, 0.0, 0.98, 0.35, 0.11, rng.uniform()]))
     return _hsv(hue, rng.uniform(0.35, 0.85), rng.uniform(0.2, 0.7))
 
 
