@@ -8,7 +8,7 @@
 #     --seed N    seeds the scenes and the trainings (0)
 #     --dir DIR   where everything is written (fine_tuning/seed-N in the checkout)
 #
-# Works from any directory; about half an hour on two idle CPU cores. What a former run finished is reused. Fails if the quarter does not
+# Works from any directory; three quarters of an hour on two busy CPU cores. What a former run finished is reused. Fails if the quarter does not
 # reach the amodal AP50 of the whole.
 set -euo pipefail
 stages=7
