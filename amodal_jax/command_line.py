@@ -35,9 +35,8 @@ def run(main: Callable[[], int | None]) -> None:
     """Runs a script's `main` and exits with what it returns (None is 0).
 
     An `AmodalJaxError`, an operating-system error (a full disk, a missing permission) or a lack of memory is printed as
-    one line `error: ...` and exits with 1; Ctrl-C exits with 130, SIGTERM with 143, and an
-    output that nobody reads any more, silently, with 141. Anything else is a defect of the
-    package, and keeps its traceback.
+    one line `error: ...` and exits with 1; Ctrl-C exits with 130, SIGTERM with 143, and an output that
+    nobody reads any more, silently, with 141. Anything else is a defect of the package, and keeps its traceback.
     """
     # What these libraries, which scripts import in `main`, say of themselves and of damaged files is not for the user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -1,8 +1,6 @@
 """A run directory belongs to one training at a time."""
 
 import contextlib
-import fcntl
-import logging
 import os
 import platform
 from collections.abc import Iterator
@@ -15,8 +13,8 @@ from jax.experimental import multihost_utils
 
 from amodal_jax.atomic_file import make_folder
 from amodal_jax.errors import ConfigError
+from amodal_jax.file_lock import try_lock
 
-_logger = logging.getLogger(__name__)
 _FILE = "lock"
 
 
@@ -43,14 +41,9 @@ def run_lock(workdir: Path) -> Iterator[None]:
 
 def _lock(file: TextIO) -> str | None:
     """Locks the file and writes into it who has it; who else has it, if it is locked already."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not try_lock(file):
         file.seek(0)
         return file.read() or "another process"
-    except OSError as error:  # a file system without locks
-        _logger.warning("%s: cannot be locked (%s); see that no other process trains there", file.name, error.strerror)
-        return None
     file.truncate(0)
     file.write(f"process {os.getpid()} on {platform.node()}")
     file.flush()

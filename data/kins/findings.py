@@ -62,7 +62,7 @@ def _of_both(part: str, *flaws: str) -> list[str]:
     return [" ".join(filter(None, (which, part, flaw))) for which in ("amodal", "inmodal") for flaw in flaws]
 
 
-_POLYGON_FLAWS = (segmentation.POLYGON_TOO_SHORT, segmentation.POLYGON_UNREADABLE, segmentation.POLYGON_TOO_FAR)
+POLYGON_FLAWS = (segmentation.POLYGON_TOO_SHORT, segmentation.POLYGON_UNREADABLE, segmentation.POLYGON_TOO_FAR)
 
 KINDS: dict[str, Kind] = {
     LIST_MISSING: Kind("error", _STOPS),
@@ -125,7 +125,7 @@ KINDS: dict[str, Kind] = {
     HIDDEN_UNEXPLAINED: Kind("warning", _NOTHING),
     **{
         kind: Kind("error", problems.CONSEQUENCES[kind], "the polygon removed, where the mask has others")
-        for kind in _of_both("mask:", *_POLYGON_FLAWS)
+        for kind in _of_both("mask:", *POLYGON_FLAWS)
     },
     **{
         kind: Kind("error", problems.CONSEQUENCES[kind])

@@ -18,7 +18,7 @@ from data.kins.annotations import Keys
 from data.kins.findings import Finding
 from data.kins.instances import Instance, is_finite_number, read_instance
 from data.kins.orders import order_violations
-from data.kins.overlaps import overlapping, shared_areas
+from data.kins.overlaps import overlapping
 
 # What two drawings of one outline may differ by: share of the smaller mask, and pixels.
 _SLIGHT_SHARE, _SLIGHT_PIXELS = 0.05, 10
@@ -36,12 +36,8 @@ class Looked:
     entries: list[dict[str, Any]]  # N annotations
     instances: list[Instance]  # N
     problems: dict[int, list[str]]  # kinds that `read_instance` gives, by annotation id, of every annotation
-    shared: Int[np.ndarray, "N N"]  # pixels that amodal masks have in common
-    seen: Int[np.ndarray, "N N"]  # of them, those that are visible in the first of the two
-
-    @property
-    def overlaps(self) -> Bool[np.ndarray, "N N"]:
-        return (self.shared > 0) & ~np.eye(len(self.instances), dtype=bool)
+    overlaps: Bool[np.ndarray, "N N"]  # which amodal masks have a pixel in common
+    seen: Int[np.ndarray, "N N"]  # the pixels that they have, those that are visible in the first of the two
 
     @property
     def amodal(self) -> list[Rle]:
@@ -62,10 +58,10 @@ def look_at(annotations: Sequence[dict[str, Any]], keys: Keys, height: int, widt
             entries.append(annotation)
             instances.append(instance)
     amodal = [instance.amodal for instance in instances]
-    shared = shared_areas(amodal)
+    overlaps = overlapping(amodal)
     inmodal = [instance.inmodal for instance in instances]
-    seen = orders_of_masks.visible_overlaps(amodal, inmodal, overlapping(amodal))
-    return Looked(entries, instances, found, shared, seen)
+    seen = orders_of_masks.visible_overlaps(amodal, inmodal, overlaps)
+    return Looked(entries, instances, found, overlaps, seen)
 
 
 def check_annotations(looked: Looked, keys: Keys, image_id: int) -> list[Finding]:
@@ -92,11 +88,19 @@ def check_annotations(looked: Looked, keys: Keys, image_id: int) -> list[Finding
     return found
 
 
-def area_flaw(stored: Any, mask: Rle, others: Sequence[Rle] = ()) -> tuple[str, str] | None:
-    """The kind and detail of what is wrong with a stored area, which may be that of a mask or of one of others."""
+def area_flaw(annotation: dict[str, Any], instance: Instance, keys: Keys, key: str) -> tuple[str, str] | None:
+    """The kind and detail of what is wrong with the area stored under one of the keys for areas; None where nothing is.
+
+    A mask without a pixel has no area that could be wrong.
+    """
+    mask = instance.amodal if key == keys.amodal_area else instance.inmodal
+    if not segmentation.area(mask):
+        return None
+    stored: Any = annotation.get(key)
     if not is_finite_number(stored):
         return kinds.AREA_MISSING, "is no number"
-    for candidate in (mask, *others):
+    # KINS of 2019 has one area, and nothing says of which mask.
+    for candidate in [mask] if keys.inmodal_area else [mask, instance.inmodal]:
         x1, y1, x2, y2 = segmentation.bounding_box(candidate)
         pixels = segmentation.area(candidate)
         if abs(stored - pixels) <= _AREA_TOLERANCE * pixels + (x2 - x1 + y2 - y1) / 2 + 1:
@@ -142,12 +146,9 @@ def _alone(annotation: dict[str, Any], instance: Instance, keys: Keys) -> list[t
     x1, y1, x2, y2 = segmentation.bounding_box(instance.amodal)
     if min(x2 - x1, y2 - y1) <= 1:
         found.append((kinds.TINY, f"{x2 - x1:g} x {y2 - y1:g} pixels"))
-    # KINS of 2019 has one area, and nothing says of which mask.
-    others = [] if keys.inmodal_area else [instance.inmodal]
-    flaws = {keys.amodal_area: area_flaw(annotation.get(keys.amodal_area), instance.amodal, others)}
-    if keys.inmodal_area and segmentation.area(instance.inmodal):
-        flaws[keys.inmodal_area] = area_flaw(annotation.get(keys.inmodal_area), instance.inmodal)
-    found += [(flaw[0], f"'{key}' {flaw[1]}") for key, flaw in flaws.items() if flaw]
+    for key in filter(None, (keys.amodal_area, keys.inmodal_area)):
+        if flaw := area_flaw(annotation, instance, keys, key):
+            found.append((flaw[0], f"'{key}' {flaw[1]}"))
     if instance.visible_area == 0 and segmentation.area(instance.inmodal):
         found.append((kinds.INMODAL_APART, ""))
     return found
@@ -175,7 +176,7 @@ def _some(looked: Looked, members: list[int]) -> Looked:
         [looked.entries[member] for member in members],
         [looked.instances[member] for member in members],
         looked.problems,
-        looked.shared[block],
+        looked.overlaps[block],
         looked.seen[block],
     )
 

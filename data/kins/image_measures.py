@@ -15,7 +15,7 @@ from amodal_jax import segmentation
 from data.kins.annotations import KEYS, ImageRecord
 from data.kins.instances import Box, Instance, read_instance
 from data.kins.orders import clusters_and_orders
-from data.kins.overlaps import overlapping
+from data.kins.overlaps import box_ious, overlapping
 from data.kins.shape_complexity import Shape, stored_shape
 from data.kitti3d.labels import read_labels
 
@@ -123,11 +123,7 @@ def matched_ious(boxes: Sequence[Box], others: Sequence[Box]) -> list[float]:
     """The IoUs of the pairs that boxes of two lists form, the best pair first and each box once."""
     if not boxes or not others:
         return []
-    first, second = np.array(boxes)[:, None], np.array(others)[None]
-    low, high = np.maximum(first[..., :2], second[..., :2]), np.minimum(first[..., 2:], second[..., 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=-1)
-    areas = [np.prod(box[..., 2:] - box[..., :2], axis=-1) for box in (first, second)]
-    ious = shared / np.maximum(areas[0] + areas[1] - shared, 1e-9)
+    ious = box_ious(np.array(boxes, float), np.array(others, float))
     matched = []
     while (best := float(ious.max())) > 0:
         matched.append(best)

@@ -19,7 +19,6 @@ from data.kins.inmodal_masks import inmodal_masks
 from data.kins.orders import components
 from data.kins.polygon_clipping import clip_polygon
 
-_POLYGON_FLAWS = (segmentation.POLYGON_TOO_SHORT, segmentation.POLYGON_UNREADABLE, segmentation.POLYGON_TOO_FAR)
 _ORDER_ERRORS = (
     orders.EQUAL_ORDERS,
     orders.OTHER_CLUSTERS,
@@ -62,7 +61,7 @@ def _mask_edits(
     for identifier, flaws in looked.problems.items():
         for which, key in (("amodal", keys.amodal_mask), ("inmodal", keys.inmodal_mask)):
             stored = annotations[identifier].get(key)
-            spoilt = [flaw for flaw in _POLYGON_FLAWS if f"{which} mask: {flaw}" in flaws]
+            spoilt = [flaw for flaw in kinds.POLYGON_FLAWS if f"{which} mask: {flaw}" in flaws]
             beyond = f"{which} mask: {segmentation.BEYOND_IMAGE}"
             if spoilt and (mended := _drawable(stored)):
                 edits.append((identifier, key, mended, f"{which} mask: {spoilt[0]}"))
@@ -108,16 +107,9 @@ def _derived_inmodal(looked: Looked) -> list[Rle]:
 def _measured_edits(looked: Looked, keys: Keys) -> list[_Edit]:
     edits: list[_Edit] = []
     for entry, instance in zip(looked.entries, looked.instances, strict=True):
-        for which, box_key, area_key, mask, others in (
-            # KINS of 2019 has one area, and nothing says of which mask.
-            (
-                "amodal",
-                keys.amodal_box,
-                keys.amodal_area,
-                instance.amodal,
-                [] if keys.inmodal_area else [instance.inmodal],
-            ),
-            ("inmodal", keys.inmodal_box, keys.inmodal_area, instance.inmodal, []),
+        for which, box_key, area_key, mask in (
+            ("amodal", keys.amodal_box, keys.amodal_area, instance.amodal),
+            ("inmodal", keys.inmodal_box, keys.inmodal_area, instance.inmodal),
         ):
             if not segmentation.area(mask):
                 continue
@@ -126,7 +118,7 @@ def _measured_edits(looked: Looked, keys: Keys) -> list[_Edit]:
             if box_key and why:
                 x1, y1, x2, y2 = segmentation.bounding_box(mask)
                 edits.append((instance.id, box_key, [x1, y1, x2 - x1, y2 - y1], why))
-            if area_key and (flaw := area_flaw(entry.get(area_key), mask, others)):
+            if area_key and (flaw := area_flaw(entry, instance, keys, area_key)):
                 edits.append((instance.id, area_key, segmentation.area(mask), flaw[0]))
     return edits
 

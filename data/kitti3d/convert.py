@@ -14,6 +14,7 @@ from amodal_jax.errors import DataError
 from amodal_jax.segmentation import Rle
 from data.image_files import checked_size
 from data.kins.orders import clusters_and_orders
+from data.kins.overlaps import box_ious
 from data.kins.scenes import Scene, Written, split_scenes, write_scenes
 from data.kins.writer import KinsAnnotation
 from data.kitti3d.labels import CLASS_NAMES, Object3d, read_labels, read_projection
@@ -104,9 +105,8 @@ def read_frame(label_path: Path) -> Frame:
 def _box_iou(box: Object3d, inmodal: Rle) -> float:
     # KITTI's boxes name the first and last pixel, ours the edges.
     x1, y1, x2, y2 = box.box
-    a, b = np.array([x1, y1, x2 + 1, y2 + 1]), np.array(segmentation.bounding_box(inmodal))
-    overlap = np.prod(np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0.0))
-    return float(overlap / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - overlap))
+    kitti = np.array([[x1, y1, x2 + 1, y2 + 1]], float)
+    return float(box_ious(kitti, np.array([segmentation.bounding_box(inmodal)]))[0, 0])
 
 
 def convert(

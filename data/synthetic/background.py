@@ -136,15 +136,23 @@ def _draw_sky(rng: np.random.Generator, canvas: Image, light: Light) -> None:
     canvas += cover * rng.uniform(0.3, 1.0) * (rng.uniform(185, 255) - canvas)
 
 
-def _draw_ground(
-    rng: np.random.Generator, canvas: Image, top: int, camera: Camera, street: Street, light: Light
-) -> None:
-    """Every ground pixel is traced back to its place on the ground, whose material it takes."""
+def _on_the_ground(
+    canvas: Image, top: int, camera: Camera, street: Street
+) -> tuple[Float[np.ndarray, "H 1"], Float[np.ndarray, "H W"]]:
+    """The depth of each row of a canvas that begins in row `top`, and where across the street its pixels lie."""
     rows, columns = canvas.shape[:2]
     below = np.maximum(np.arange(top, top + rows, dtype=np.float32) + 0.5 - camera.horizon, 0.3)
     z = (camera.focal * camera.elevation / below)[:, None]
     across = (np.arange(columns, dtype=np.float32) + 0.5 - camera.centre_x)[None, :] * z / camera.focal
-    x = (across - street.shift(z)).astype(np.float32)
+    return z, across - street.shift(z)
+
+
+def _draw_ground(
+    rng: np.random.Generator, canvas: Image, top: int, camera: Camera, street: Street, light: Light
+) -> None:
+    """Every ground pixel is traced back to its place on the ground, whose material it takes."""
+    z, x = _on_the_ground(canvas, top, camera, street)
+    x = x.astype(np.float32)
 
     asphalt = np.full(3, rng.uniform(60, 150)) * rng.uniform(0.94, 1.06, 3)
     if rng.random() < 0.15:
@@ -227,10 +235,7 @@ def _shade_ground(
     rng: np.random.Generator, canvas: Image, top: int, camera: Camera, street: Street, light: Light
 ) -> None:
     """Shadows of the buildings and trees on the sun's side, ragged along the street."""
-    rows, columns = canvas.shape[:2]
-    below = np.maximum(np.arange(top, top + rows, dtype=np.float32) + 0.5 - camera.horizon, 0.3)
-    z = (camera.focal * camera.elevation / below)[:, None]
-    x = (np.arange(columns, dtype=np.float32) + 0.5 - camera.centre_x)[None, :] * z / camera.focal - street.shift(z)
+    z, x = _on_the_ground(canvas, top, camera, street)
     side = 1 if light.direction[0] > 0 else -1
     edge = street.right_edge if side > 0 else -street.left_edge
     slant = abs(float(light.direction[0])) / max(float(light.direction[1]), 0.2)

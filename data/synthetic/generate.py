@@ -11,7 +11,6 @@ stopped it.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import json
 import os
@@ -27,6 +26,7 @@ from amodal_jax import segmentation
 from amodal_jax.atomic_file import make_folder, naming, replacing, write_atomically
 from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
+from amodal_jax.file_lock import try_lock
 from amodal_jax.segmentation import Rle
 from data.kins import layout
 from data.kins.orders import clusters_and_orders
@@ -151,12 +151,8 @@ def _held(unfinished: Path, request: Request) -> Iterator[None]:
     make_folder(unfinished)
     # Unbuffered: of a full disk it is the write that fails, not once more the closing.
     with note.open("ab+", buffering=0) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(f"{unfinished}: another process is drawing there; wait for it, or stop it") from None
-        except OSError:
-            pass  # a file system without locks
+        if not try_lock(file):
+            raise DataError(f"{unfinished}: another process is drawing there; wait for it, or stop it")
         file.seek(0)
         if file.read() != request.to_json().encode():
             for kept in (unfinished / "scenes", unfinished / "instances"):
