@@ -233,6 +233,15 @@ def test_a_full_disk_leaves_nothing(resnet18, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["resnet18.npz"]
 
 
+@pytest.fixture
+def heeding_ctrl_c():
+    """A shell has what it starts in the background ignore Ctrl-C, and the tests may be such."""
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, usual)
+
+
+@pytest.mark.usefixtures("heeding_ctrl_c")
 def test_what_ctrl_c_interrupts_leaves_nothing(resnet18, tmp_path, monkeypatch):
     """Not even what Orbax writes in the background."""
     close = CheckpointWriter.close
