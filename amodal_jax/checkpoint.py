@@ -30,9 +30,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from amodal_jax import parameters_file
 from amodal_jax.atomic_file import make_folder, replacing, write_atomically
-from amodal_jax.build import Variables, build_detector, initialise
-from amodal_jax.config import CONFIG_FILE, Config, from_json, read_config, to_json
+from amodal_jax.config import Config
+from amodal_jax.config_json import from_json, to_json
 from amodal_jax.errors import CheckpointError, ConfigError, first_line
+from amodal_jax.network import Variables, build_network, initialise
+from amodal_jax.runs.directory import CONFIG_FILE, read_config
 
 # Orbax warns of its own defaults, and logs what it raises as well; asyncio logs what else goes wrong because of that.
 absl.logging.set_verbosity(absl.logging.FATAL)
@@ -350,8 +352,8 @@ def _read_place(place: Path, kind: Kind, read: Callable[[Path], Any]) -> Any:
 
 def _shapes(config: Config) -> Variables:
     """The shapes of the variables of a configuration's network."""
-    detector = build_detector(config)
-    return jax.eval_shape(lambda key: initialise(detector, config, key), jax.random.key(0))
+    network = build_network(config)
+    return jax.eval_shape(lambda key: initialise(network, config, key), jax.random.key(0))
 
 
 def run_of(path: str | os.PathLike[str], *, kind: Kind = "last") -> tuple[Path, Kind] | None:

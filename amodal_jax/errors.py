@@ -29,6 +29,16 @@ class TrainingError(AmodalJaxError):
     """A training run that cannot go on, such as one whose loss is no longer finite; names the step."""
 
 
+def require(condition: bool, field: str, message: str) -> None:
+    """Checks a field of a configuration.
+
+    Raises:
+      ConfigError: the condition does not hold; says so as "field message".
+    """
+    if not condition:
+        raise ConfigError(f"{field} {message}")
+
+
 def first_line(error: Exception) -> str:
     """What a library's error says, without the pages that some of them add; its type where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -20,7 +20,6 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from amodal_jax.atomic_file import make_folder, write_atomically
-from amodal_jax.build import Variables
 from amodal_jax.canvas import check_input_canvas
 from amodal_jax.config import Config
 from amodal_jax.cores import usable_cores
@@ -33,7 +32,7 @@ from amodal_jax.metrics import (
     evaluate_results,
     format_table,
 )
-from amodal_jax.models.detector import Detector
+from amodal_jax.network import Network, Variables
 from amodal_jax.progress import progress_bar
 from amodal_jax.results_files import read_results
 from amodal_jax.structures import Batch, Detections
@@ -49,8 +48,8 @@ class EvaluationStopped(Exception):
 _MOST_ENCODING = 256  # images whose masks wait for the threads: about 160 MB
 
 
-def evaluate_detector(
-    detector: Detector,
+def evaluate_network(
+    network: Network,
     variables: Variables,
     config: Config,
     output_dir: Path | None,
@@ -66,7 +65,7 @@ def evaluate_detector(
     and only the first one writes and prints.
 
     Args:
-      detector: the network of `config`.
+      network: the network of `config`.
       variables: its parameters, on the host or on this process's devices.
       config: its `data` and `evaluation` sections are read, and of the model the class names and the occlusion
         threshold.
@@ -105,7 +104,7 @@ def evaluate_detector(
     ) as bar:
         # The bar counts this process's images for all, as the processes keep step; the last batch is not always full.
         results, image_ids = detect_all(
-            detector,
+            network,
             variables,
             config,
             itertools.takewhile(lambda _: not stop_requested(), batches),
@@ -143,7 +142,7 @@ def evaluate_detector(
 def evaluate_files(
     files: dict[str, Path], config: Config, output_dir: Path | None, *, progress: bool = True
 ) -> dict[str, float]:
-    """Scores result files of any tool as `evaluate_detector` scores what a network finds.
+    """Scores result files of any tool as `evaluate_network` scores what a network finds.
 
     Args:
       files: by kind, as `results_files.read_results` takes them.
@@ -177,7 +176,7 @@ def evaluate_files(
 
 
 def check_dataset(config: Config) -> None:
-    """Finds out at little cost whether `evaluate_detector` can begin.
+    """Finds out at little cost whether `evaluate_network` can begin.
 
     Raises:
       DataError: the dataset is missing or empty, or known to hold what a batch has no room for.
@@ -247,7 +246,7 @@ def _categories(config: Config) -> dict[int, str]:
 
 
 def detect_all(
-    detector: Detector,
+    network: Network,
     variables: Variables,
     config: Config,
     batches: Iterable[Batch],
@@ -259,7 +258,7 @@ def detect_all(
     While the devices work on one batch, threads turn the masks of those before into run lengths.
 
     Args:
-      detector: the network.
+      network: the network.
       variables: its parameters.
       config: `evaluation.mask_threshold` is read.
       batches: their size is a multiple of the number of this process's devices; images that are not `valid` are
@@ -272,12 +271,8 @@ def detect_all(
     """
     devices = tuple(jax.local_devices())
     variables = jax.device_put(variables, NamedSharding(Mesh(np.array(devices), "batch"), PartitionSpec()))
-    detect = _parallel_detect(detector, devices)
-    results: Results = {"det": []}
-    if detector.amodal_mask_head is not None:
-        results["amodal"] = []
-    if detector.inmodal_mask_head is not None:
-        results["inmodal"] = []
+    detect = _parallel_detect(network, devices)
+    results: Results = {kind: [] for kind in ("det", *network.mask_kinds)}
     image_ids: list[int] = []
     pending: deque[tuple[Batch, Detections]] = deque()
     encoding: deque[Future[Results]] = deque()
@@ -383,12 +378,12 @@ def _dataset(config: Config) -> dict[str, str]:
 
 
 @functools.lru_cache(maxsize=2)  # so that evaluations during training compile once
-def _parallel_detect(detector: Detector, devices: tuple[jax.Device, ...]) -> Callable[..., Detections]:
+def _parallel_detect(network: Network, devices: tuple[jax.Device, ...]) -> Callable[..., Detections]:
     """`detect` with a leading device axis on images, sizes and detections.
 
     Naming this process's devices keeps it to itself: processes need not be in step.
     """
-    return jax.pmap(functools.partial(detector.apply, method="detect"), in_axes=(None, 0, 0), devices=devices)
+    return jax.pmap(functools.partial(network.apply, method="detect"), in_axes=(None, 0, 0), devices=devices)
 
 
 def _gather(results: Results, image_ids: list[int]) -> tuple[Results, list[int]]:

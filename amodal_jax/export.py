@@ -16,11 +16,11 @@ from jax import export as jax_export
 
 from amodal_jax import export_runner, parameters_file
 from amodal_jax.atomic_file import naming, replacing
-from amodal_jax.build import Variables, build_detector
 from amodal_jax.canvas import input_canvas
 from amodal_jax.checkpoint import write_config
 from amodal_jax.config import Config
 from amodal_jax.errors import ConfigError
+from amodal_jax.network import Variables, build_network
 from amodal_jax.structures import Array
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")  # that JAX itself lowers to
@@ -122,10 +122,10 @@ def _on_canvas(config: Config, canvas: tuple[int, int]) -> Config:
 
 
 def _export(config: Config, variables: Variables, platforms: tuple[str, ...], batch_size: int) -> jax_export.Exported:
-    detector = build_detector(config)
+    network = build_network(config)
 
     def detect(parameters: dict[str, Array], images: Array, sizes: Array) -> dict[str, Array]:
-        found: Any = detector.apply(parameters_file.from_paths(parameters), images, sizes, method="detect")
+        found: Any = network.apply(parameters_file.from_paths(parameters), images, sizes, method="detect")
         fields = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
         return {name: value for name, value in fields.items() if value is not None}
 

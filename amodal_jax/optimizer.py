@@ -35,7 +35,7 @@ def learning_rate_schedule(train: TrainConfig) -> optax.Schedule:
     return schedule
 
 
-def make_optimizer(train: TrainConfig, *, frozen_stages: int = 0) -> optax.GradientTransformation:
+def make_optimizer(train: TrainConfig, *, frozen: tuple[str, ...] = ()) -> optax.GradientTransformation:
     """SGD with momentum or AdamW, for the network's parameters ("params" of its variables).
 
     Weight decay pulls on kernels, not on biases and normalisations; with SGD it is part of the gradient, as in every
@@ -44,7 +44,7 @@ def make_optimizer(train: TrainConfig, *, frozen_stages: int = 0) -> optax.Gradi
 
     Args:
       train: the schedule.
-      frozen_stages: parts of the backbone that stay as they are (see `trainable`).
+      frozen: how the paths of the parameters begin that stay as they are (see `trainable`).
     """
 
     def kernels(params):
@@ -58,25 +58,22 @@ def make_optimizer(train: TrainConfig, *, frozen_stages: int = 0) -> optax.Gradi
     if train.gradient_clip:
         steps.insert(0, optax.clip_by_global_norm(train.gradient_clip))
     train_all = optax.chain(*steps, optax.scale_by_learning_rate(learning_rate_schedule(train)))
-    if not frozen_stages:
+    if not frozen:
         return train_all
 
     def labels(params):
-        return jax.tree.map(lambda moves: "trainable" if moves else "frozen", trainable(params, frozen_stages))
+        return jax.tree.map(lambda moves: "trainable" if moves else "frozen", trainable(params, frozen))
 
     return optax.multi_transform({"trainable": train_all, "frozen": optax.set_to_zero()}, labels)
 
 
-def trainable(params: Any, frozen_stages: int) -> Any:
-    """For each parameter whether it is trained: those of the backbone's first `frozen_stages` parts are not.
+def trainable(params: Any, frozen: tuple[str, ...]) -> Any:
+    """For each parameter whether it is trained: those are not whose paths begin as `frozen` says, "backbone/conv1".
 
-    The parts are the stem (`conv1`, `bn1`), then `layer1_*` and so on. Their gradients are stopped in the network; here
-    weight decay is kept from them.
+    Their gradients are stopped in the network; here weight decay is kept from them.
     """
-    prefixes = ["conv1", "bn1", *(f"layer{stage}_" for stage in range(1, frozen_stages))] if frozen_stages else []
 
     def moves(path, _):
-        names = [key.key for key in path]
-        return not (names[0] == "backbone" and names[1].startswith(tuple(prefixes)))
+        return not "/".join(key.key for key in path).startswith(frozen)
 
     return jax.tree_util.tree_map_with_path(moves, params)

@@ -8,8 +8,8 @@ import safetensors
 import safetensors.numpy
 from flax import traverse_util
 
-from amodal_jax.build import Variables
 from amodal_jax.errors import CheckpointError
+from amodal_jax.network import Variables
 from amodal_jax.structures import Array
 
 FILE_NAME = "parameters.safetensors"

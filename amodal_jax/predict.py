@@ -12,11 +12,11 @@ from typing import Any, Literal, overload
 import jax
 import numpy as np
 
-from amodal_jax.build import Variables, build_detector
 from amodal_jax.canvas import input_canvas, least_input_canvas, source_canvas
 from amodal_jax.config import Config
 from amodal_jax.errors import ImageError
 from amodal_jax.mask_output import paste_mask
+from amodal_jax.network import Variables, build_network
 from amodal_jax.structures import Detections, Instances
 
 
@@ -158,8 +158,8 @@ class Predictor:
         source = source_canvas((height, width), self.config)
         network_input = input_canvas((height, width), self.config.model.input, shared=self._share_canvases)
         if network_input not in self._compiled:
-            detector = build_detector(self.config, network_input)
-            self._compiled[network_input] = jax.jit(functools.partial(detector.apply, method="detect"))
+            network = build_network(self.config, network_input)
+            self._compiled[network_input] = jax.jit(functools.partial(network.apply, method="detect"))
         canvas = np.zeros((1, *source, 3), np.uint8)
         canvas[0, :height, :width] = image
         return self._compiled[network_input](self._variables, canvas, np.array([[height, width]], np.int32))

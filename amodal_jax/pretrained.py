@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from amodal_jax.build import Variables
-from amodal_jax.config import Config, override
+from amodal_jax.config import Config
+from amodal_jax.config_json import override
 from amodal_jax.errors import ConfigError, WeightsError
 from amodal_jax.layouts import detectron2, torchvision
 from amodal_jax.layouts.layout import BATCH_NORM_EPSILON, Layout, Sources
+from amodal_jax.network import Variables
 from amodal_jax.weight_files import read_weights
 
 LAYOUTS = (*torchvision.LAYOUTS, *detectron2.LAYOUTS)

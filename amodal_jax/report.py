@@ -17,16 +17,19 @@ import numpy as np
 
 import amodal_jax
 from amodal_jax.atomic_file import write_atomically
-from amodal_jax.config import CONFIG_FILE, Config, field_lines, read_config
+from amodal_jax.config import Config
+from amodal_jax.config_json import field_lines
 from amodal_jax.errors import AmodalJaxError, ConfigError, DataError, ImageError
 from amodal_jax.gallery import GalleryObject, Picture, gallery_card, palette_css
 from amodal_jax.line_chart import LINE_COLOURS, line_chart
 from amodal_jax.metrics import KINDS, OCCLUSION_LEVELS, SUMMARY
 from amodal_jax.metrics_log import Series, read_metrics_log
+from amodal_jax.network import build_network
+from amodal_jax.runs.directory import CONFIG_FILE, read_config
 
 _IMAGE_BYTES = 8_000_000  # of all JPEGs together; base64 makes a third more of it
 _MOST_OBJECTS = 60  # detections of an image on the page, the best ones
-_LOSS_TERMS = ("rpn_objectness", "rpn_box", "classification", "box", "occlusion", "amodal_mask", "inmodal_mask")
+_NO_TERMS = ("gradient_norm", "learning_rate", "images_per_second")  # what else is logged of a step beside its losses
 _COUNTS = ("images", "detections", "occlusion_matches")  # of an evaluation
 _PRECISION = re.compile(rf"(?:^|/)({'|'.join(KINDS)})/(AP|AP50)$")
 _MEASURED = ("checkpoint", "dataset", "evaluation")  # what the figures are of
@@ -123,19 +126,8 @@ def _missing(text: str) -> str:
 def _summary(config: Config) -> str:
     """The few fields that tell one experiment from another."""
     model, train = config.model, config.train
-    branches = [
-        name
-        for name, there in (
-            ("amodal mask", model.heads.amodal_mask),
-            ("inmodal mask", model.heads.inmodal_mask),
-            (f"occlusion over {model.occlusion.threshold:.0%}", model.occlusion.enabled),
-            (f"MLC({model.mlc.box_layer}, {model.mlc.mask_layer})", model.mlc.enabled),
-        )
-        if there
-    ]
     rows = {
-        "Backbone": f"ResNet-{model.backbone.depth} FPN, {model.backbone.norm.replace('_', ' ')}",
-        "Branches": ", ".join(branches) or "boxes only",
+        "Network": build_network(config).summary,
         "Input": f"short side {model.input.short_side}, long side at most {model.input.long_side} pixels",
         "Training": f"{train.steps:,} steps of {train.batch_size} images, {train.optimizer}, "
         f"learning rate {train.learning_rate:g} ({train.schedule}), seed {train.seed}",
@@ -232,9 +224,11 @@ def _curves(series: dict[str, Series]) -> str:
         return _missing("No losses are logged yet: <code>metrics.jsonl</code> is absent or empty.")
     remaining = dict(series)
     charts = []
-    if "loss" in remaining:
-        charts.append(line_chart("Loss", {"loss": remaining.pop("loss")}))
-    terms = {name.replace("_", " "): remaining.pop(name) for name in _LOSS_TERMS if name in remaining}
+    losses = remaining.pop("loss", {})
+    if losses:
+        charts.append(line_chart("Loss", {"loss": losses}))
+    of_steps = [name for name, values in remaining.items() if values.keys() == losses.keys()]
+    terms = {name.replace("_", " "): remaining.pop(name) for name in of_steps if name not in _NO_TERMS}
     if terms:
         charts.append(line_chart("Loss terms", terms))
     precisions = {}

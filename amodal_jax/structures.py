@@ -1,8 +1,8 @@
 """The pytrees that travel between stages.
 
-Shape shorthand: B images, H x W canvas of native pixels, G ground-truth slots, N proposals, D detection slots,
-M mask cells a side. Boxes are [x1, y1, x2, y2] in absolute pixels. Wherever slots are padded, a boolean `valid` stands
-beside them.
+Shape shorthand: B images, H x W canvas of native pixels, H2 x W2 the network's input, G ground-truth slots,
+N proposals, S samples, A anchors of a level, L levels, D detection slots, M mask cells a side. Boxes are
+[x1, y1, x2, y2] in absolute pixels. Wherever slots are padded, a boolean `valid` stands beside them.
 """
 
 import dataclasses
@@ -40,12 +40,61 @@ class Batch:
 
 
 @struct.dataclass
+class NetworkInput:
+    """Images as the network sees them, with all that was computed of them on the way."""
+
+    pixels: Array  # float32 [B, H2, W2, 3], normalised, 0 outside the resized image
+    sizes: Array  # int32 [B, 2], (height, width) of the resized images
+    source_sizes: Array  # int32 [B, 2], (height, width) of the images as they came
+    truth: GroundTruth | None  # with boxes in pixels of the network's input; None in inference
+
+
+@struct.dataclass
+class AnchorScores:
+    """What the RPN says of every anchor."""
+
+    logits: list[Array]  # L of float32 [B, A], objectness
+    deltas: list[Array]  # L of float32 [B, A, 4]
+    anchors: tuple[Array, ...]  # L of float32 [A, 4], pixels of the network's input
+
+
+@struct.dataclass
+class AnchorSamples:
+    """Anchors that the RPN's losses see."""
+
+    indices: Array  # int32 [B, S], into the anchors of all levels
+    truth_index: Array  # int32 [B, S]
+    positive: Array  # bool [B, S]
+    valid: Array  # bool [B, S]
+
+
+@struct.dataclass
 class Proposals:
     """Regions that the RPN proposes, best first."""
 
     boxes: Array  # float32 [B, N, 4], pixels of the network's input
     scores: Array  # float32 [B, N], objectness logits
     valid: Array  # bool [B, N]
+
+
+@struct.dataclass
+class RoISamples:
+    """Regions that the heads see: the positive ones in the first slots."""
+
+    boxes: Array  # float32 [B, S, 4], pixels of the network's input
+    truth_index: Array  # int32 [B, S]
+    positive: Array  # bool [B, S]
+    valid: Array  # bool [B, S]
+
+
+@struct.dataclass
+class SelectedBoxes:
+    """The boxes that an image's detections have, best first."""
+
+    boxes: Array  # float32 [B, D, 4], pixels of the network's input
+    scores: Array  # float32 [B, D]
+    labels: Array  # int32 [B, D], 0 is the first foreground class
+    valid: Array  # bool [B, D]
 
 
 @struct.dataclass

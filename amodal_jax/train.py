@@ -32,7 +32,6 @@ from jaxtyping import Array, Int
 
 from amodal_jax import losses
 from amodal_jax.atomic_file import write_atomically
-from amodal_jax.build import Variables, build_detector, initialise
 from amodal_jax.canvas import check_input_canvas
 from amodal_jax.checkpoint import (
     Checkpoint,
@@ -45,14 +44,16 @@ from amodal_jax.checkpoint import (
     restore_last,
     write_config,
 )
-from amodal_jax.config import Config, read_config
+from amodal_jax.config import Config
+from amodal_jax.config_json import to_values
 from amodal_jax.errors import CheckpointError, ConfigError, DataError, TrainingError
-from amodal_jax.evaluate import EvaluationStopped, check_dataset, evaluate_detector, read_truth
+from amodal_jax.evaluate import EvaluationStopped, check_dataset, evaluate_network, read_truth
 from amodal_jax.metric_writer import MetricWriter, logged_figures
-from amodal_jax.models.detector import Detector
+from amodal_jax.network import Network, Variables, build_network, initialise
 from amodal_jax.optimizer import learning_rate_schedule, make_optimizer
 from amodal_jax.progress import ProgressLine
 from amodal_jax.run_lock import run_lock
+from amodal_jax.runs.directory import read_config
 from amodal_jax.structures import Batch
 from amodal_jax.transfer import adopt_settings, check_backbone, transfer
 
@@ -84,7 +85,7 @@ class TrainState:
 
     @property
     def variables(self) -> Variables:
-        """As `Detector.apply` takes them."""
+        """As `Network.apply` takes them."""
         return {"params": self.params} | ({"frozen": self.frozen} if self.frozen else {})
 
 
@@ -154,15 +155,15 @@ def train(
             check_input_canvas(truth.image_sizes.items(), config.model.input)
 
         # ----- The network and its state: from this run's last checkpoint, from another one's, or from scratch
-        detector = build_detector(config)
-        optimizer = make_optimizer(config.train, frozen_stages=config.model.backbone.frozen_stages)
-        state, position, unlogged = _first_state(config, workdir, init, detector, optimizer)
+        network = build_network(config)
+        optimizer = make_optimizer(config.train, frozen=network.frozen)
+        state, position, unlogged = _first_state(config, workdir, init, network, optimizer)
         if position is not None and hasattr(batches, "set_state"):
             batches.set_state(position)
         step = int(state.step)
         on_every_device = NamedSharding(_local_mesh(), PartitionSpec())
         state = jax.device_put(state, on_every_device)
-        parallel_step = parallel_train_step(detector, optimizer, config)
+        parallel_step = parallel_train_step(network, optimizer, config)
 
         first_process = jax.process_index() == 0
         if first_process:
@@ -208,8 +209,8 @@ def train(
             """Evaluates the state, which is saved as the best one if it is; on a stop request it stays due."""
             nonlocal stopping, best_score
             try:
-                figures = evaluate_detector(
-                    detector,
+                figures = evaluate_network(
+                    network,
                     state.variables,
                     config,
                     evaluation_folder(workdir, "last"),
@@ -277,7 +278,7 @@ def train_step(
     batch: Batch,
     stop_request: Int[Array, ""],
     *,
-    detector: Detector,
+    network: Network,
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
     seed: int,
@@ -288,7 +289,7 @@ def train_step(
       state: the same on each device.
       batch: the device's b images.
       stop_request: 1 where this process was asked to end, else 0.
-      detector: the network.
+      network: the network.
       optimizer: of its parameters.
       schedule: the learning rate, for the figures.
       seed: of the sampling of anchors and regions.
@@ -304,7 +305,7 @@ def train_step(
 
     def loss_share(params):
         variables = dataclasses.replace(state, params=params).variables
-        terms: Any = detector.apply(variables, batch, keys, method="losses")
+        terms: Any = network.apply(variables, batch, keys, method="losses")
         shares = {name: losses.mean(term, "batch") for name, term in terms.items()}
         return sum(shares.values()), shares
 
@@ -328,7 +329,7 @@ def train_step(
 
 
 def parallel_train_step(
-    detector: Detector,
+    network: Network,
     optimizer: optax.GradientTransformation,
     config: Config,
     *,
@@ -345,7 +346,7 @@ def parallel_train_step(
             state,
             batch,
             stop_request,
-            detector=detector,
+            network=network,
             optimizer=optimizer,
             schedule=learning_rate_schedule(config.train),
             seed=config.train.seed,
@@ -370,13 +371,13 @@ def _first_state(
     config: Config,
     workdir: Path,
     init: str | Path | None,
-    detector: Detector,
+    network: Network,
     optimizer: optax.GradientTransformation,
 ) -> tuple[TrainState, dict[str, Any] | None, dict[str, float] | None]:
     """The state to start from, and what belongs to it: the position of the data, and the figures not logged yet."""
 
     def from_scratch() -> Variables:
-        return initialise(detector, config, jax.random.key(config.train.seed))
+        return initialise(network, config, jax.random.key(config.train.seed))
 
     shapes = jax.eval_shape(lambda: create_state(from_scratch(), optimizer))
     checkpoint = restore_last(workdir, shapes.variables, shapes.optimizer_state)
@@ -403,7 +404,7 @@ def _started_from(init: str | Path, variables: Variables, config: Config, workdi
     if jax.process_index() == 0:
         for line in [f"started from {init}", *report.lines()]:
             print(f"init: {line}", file=sys.stderr)
-        content = {"checkpoint": str(init), **dataclasses.asdict(report)}
+        content = {"checkpoint": str(init), **report.as_dict()}
         write_atomically(workdir / "init.json", json.dumps(content, indent=2) + "\n")
     return variables
 
@@ -469,7 +470,7 @@ def _check_same_run(config: Config, before: Config | None, workdir: Path) -> Non
         read_config(workdir)
         return
     free = FREE_FIELDS + (("train.steps",) if config.train.schedule == "step" else ())
-    was, now = _flat(dataclasses.asdict(before)), _flat(dataclasses.asdict(config))
+    was, now = _flat(to_values(before)), _flat(to_values(config))
     changed = [
         f"{name} was {was[name]} and is now {now[name]}"
         for name in now

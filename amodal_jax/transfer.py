@@ -1,78 +1,23 @@
 """Starting a network from the weights of another one: a detector of other classes, or a backbone.
 
 A layer is a module with parameters of its own, called by its path in the network ("box_head/convolutions/conv1"); a
-branch is a run of layers one behind the other.
+branch is a run of layers one behind the other (`amodal_jax.models.branch`). A network names its branches, and the
+sections of its configuration name the fields that weights expect of the network around them.
 """
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from amodal_jax.build import Variables
-from amodal_jax.config import Config
+from amodal_jax.classes import SIMILAR_CLASSES
+from amodal_jax.config import Config, ModelConfig
 from amodal_jax.errors import CheckpointError
+from amodal_jax.models.branch import Branch
 from amodal_jax.models.layers import FrozenBatchNorm
-
-# What weights expect of the network around them, so that a network that starts from them takes it over. The number of
-# ROIAlign's samples is none of it: it is how finely a mean is computed, and what training costs.
-BACKBONE_FIELDS = (
-    "model.input.mean",
-    "model.input.std",
-    "model.input.channel_order",
-    "model.backbone.stride_in_1x1",
-)
-DETECTOR_FIELDS = (
-    "model.anchors.sizes",
-    "model.anchors.aspect_ratios",
-    "model.anchors.rounded",
-    "model.anchors.fitted_strides",
-    "model.rpn.convolutions",
-    "model.roi.aligned",
-    "model.roi.box_weights",
-)
-_BACKBONE_ARCHITECTURE = ("model.backbone.depth", "model.backbone.width", "model.backbone.norm")
-
-# The classes that start one of another name, best first: COCO's and Cityscapes' names for KINS', and back. No class
-# starts two, because two that start as one have to be told apart first.
-SIMILAR_CLASSES: Mapping[str, tuple[str, ...]] = {
-    "pedestrian": ("person",),
-    # A cyclist is drawn with the bicycle, which is what sets him apart from a pedestrian.
-    "cyclist": ("rider", "bicycle"),
-    "tram": ("train",),
-    # Detectors without vans call them cars or trucks, which start those; buses are shaped like them and left over.
-    "van": ("bus",),
-    "person": ("pedestrian",),
-    "rider": ("cyclist",),
-    "bicycle": ("cyclist",),
-    "train": ("tram",),
-    "bus": ("van",),
-}
-
-_MASK_HEADS = ("amodal_mask_head", "inmodal_mask_head")
-# Each branch, and the branches whose layers its inputs come through.
-_BRANCHES: Mapping[str, tuple[str, ...]] = {
-    "backbone": (),
-    "fpn": ("backbone",),
-    "rpn_head": ("fpn",),
-    "box_head": ("fpn",),
-    "box_predictor": ("fpn", "box_head"),
-    "occlusion_head": ("fpn",),
-    "occlusion_predictor": ("fpn", "occlusion_head"),
-    **dict.fromkeys(_MASK_HEADS, ("fpn",)),
-    **{f"{head}/mlc": ("fpn", "box_head", "occlusion_head") for head in _MASK_HEADS},
-}
-# Layers with outputs for each class, the background's first: the last ones of their branch, and how many values a class
-# has.
-_CLASS_LAYERS: Mapping[str, int] = {
-    "box_predictor/cls_score": 1,
-    "box_predictor/bbox_pred": 4,
-    **{f"{head}/mask_fcn_logits": 1 for head in _MASK_HEADS},
-}
-# Layers that come behind the others of their branch, in this order.
-_LATE = ("fc", "fc6", "fc7", "conv5_mask", "cls_logits", "bbox_pred", "mask_fcn_logits")
+from amodal_jax.network import Variables, build_network
 
 _Layer = dict[str, np.ndarray]  # its arrays by collection and name, "params/kernel"
 
@@ -94,28 +39,43 @@ class Transfer:
     settings: dict[str, tuple[Any, Any]]
     """Fields of the configuration that the old weights expect otherwise: what they are, and what is expected."""
 
+    branches: tuple["_Branches", "_Branches"]
+    """Of the new and of the old network."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """What became of the layers, for a file."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)[:-1]}
+
     def lines(self) -> list[str]:
         """The same to read: whole branches by their name, single layers where a branch is divided."""
         lines = []
+        ours, theirs = self.branches
         if self.taken:
-            lines.append(f"taken: {_in_brief(_origins(self.taken), self.new)}")
+            lines.append(f"taken: {ours.in_brief(self._origins(self.taken), self.new)}")
         if self.by_class:
             pairs = ", ".join(new if new == old else f"{new} from {old}" for new, old in self.classes.items())
-            lines.append(f"taken by class: {_in_brief(_origins(self.by_class), {})}: {pairs}")
+            lines.append(f"taken by class: {ours.in_brief(self._origins(self.by_class), {})}: {pairs}")
         if self.new:
-            lines.append(f"made anew: {_in_brief(self.new, self.taken)}")
+            lines.append(f"made anew: {ours.in_brief(self.new, self.taken)}")
         if self.left:
             used = {*self.taken.values(), *self.by_class.values()}
-            lines.append(f"left: {_in_brief(dict.fromkeys(self.left, ''), used)}")
+            lines.append(f"left: {theirs.in_brief(dict.fromkeys(self.left, ''), used)}")
         for name, (value, expected) in self.settings.items():
             lines.append(f"{name} is {_text(value)}, though the weights expect {_text(expected)}")
         return lines
+
+    def _origins(self, taken: Mapping[str, str]) -> dict[str, str]:
+        """For each layer the branch that it is taken from, where it is another one."""
+        ours, theirs = self.branches
+        pairs = {layer: (ours.of(layer).name, theirs.of(old).name) for layer, old in taken.items()}
+        return {layer: "" if here == there else f"from {there}" for layer, (here, there) in pairs.items()}
 
 
 def adopt_settings(config: Config, weights_config: Config) -> Config:
     """`config` with what the weights of another network expect of the network around them.
 
-    That is BACKBONE_FIELDS and, where they are of a detector and not of a backbone alone, DETECTOR_FIELDS.
+    That is, the fields that the sections of the network name in `expected_by_weights`; of the image and the backbone
+    alone where the weights are a backbone's.
     """
     for name in _expected_fields(weights_config):
         config = _replace(config, name.split("."), _value(weights_config, name))
@@ -128,7 +88,7 @@ def check_backbone(weights_config: Config, config: Config) -> None:
     Raises:
       CheckpointError: it has another one; says in what, and the option that would change it.
     """
-    for name in _BACKBONE_ARCHITECTURE:
+    for name in (f"model.backbone.{field}" for field in config.model.backbone.of_the_weights):
         here, there = _value(config, name), _value(weights_config, name)
         if here != there:
             raise CheckpointError(
@@ -168,28 +128,31 @@ def transfer(
     old, new = _layers(weights), _layers(variables)
     if (weights_config.model.heads.norm, config.model.heads.norm) == ("frozen_batch_norm", "none"):
         old = _work_in_norms(old)
+    theirs, ours = _Branches(weights_config, old), _Branches(config, new)
     classes = _similar_classes(config.model.class_names, weights_config.model.class_names)
     taken: dict[str, str] = {}
     by_class: dict[str, str] = {}
     made: dict[str, str] = {}
     ends: dict[str, str] = {}  # branches, and their first layer that starts anew
     started: dict[str, _Layer] = {}
-    for branch, inputs in _BRANCHES.items():
-        origin = _origin(branch, old)
-        theirs = _trunk(origin, old)
-        if (branch, origin) == ("occlusion_head", "box_head"):
-            theirs = [layer for layer in theirs if "/convolutions/" in layer]
-        end = next((ends[one] for one in inputs if one in ends), None)
-        for index, layer in enumerate(_trunk(branch, new)):
-            source = origin + layer.removeprefix(branch)
-            if source not in theirs:
+    for branch in ours.branches:
+        origin = theirs.origin_of(branch)
+        their_trunk = theirs.trunk(origin)
+        if origin != branch.name and branch.stand_in_layers:
+            their_trunk = [one for one in their_trunk if one.startswith(f"{origin}/{branch.stand_in_layers}")]
+        end = next((ends[one] for one in branch.inputs if one in ends), None)
+        for index, layer in enumerate(ours.trunk(branch.name)):
+            source = origin + layer.removeprefix(branch.name)
+            if source not in their_trunk:
                 reason = "not in the weights"
-            elif branch.endswith("/mlc") and config.model.mlc != weights_config.model.mlc:
-                reason = "of another model.mlc in the weights"
+            elif branch.same_settings and _value(config, branch.same_settings) != _value(
+                weights_config, branch.same_settings
+            ):
+                reason = f"of another {branch.same_settings} in the weights"
             elif end is not None:
                 reason = f"behind {end}"
-            elif theirs[index] != source:
-                reason = f"behind {theirs[index]} in the weights"
+            elif their_trunk[index] != source:
+                reason = f"behind {their_trunk[index]} in the weights"
             else:
                 reason = _difference(new[layer], old[source])
             if not reason:
@@ -197,8 +160,8 @@ def transfer(
                 continue
             started[layer], made[layer] = new[layer], reason
             end = end or layer
-        for layer in (layer for layer in _CLASS_LAYERS if layer in new and _branch(layer) == branch):
-            source = origin + layer.removeprefix(branch)
+        for layer, width in ours.class_layers(branch):
+            source = origin + layer.removeprefix(branch.name)
             if source not in old:
                 reason = "not in the weights"
             elif end is not None:
@@ -209,12 +172,12 @@ def transfer(
                 reason = _difference(new[layer], old[source], but_last=True)
             if not reason:
                 names = (config.model.class_names, weights_config.model.class_names)
-                started[layer] = _by_class(new[layer], old[source], classes, *names, width=_CLASS_LAYERS[layer])
+                started[layer] = _by_class(new[layer], old[source], classes, *names, width=width)
                 by_class[layer] = source
                 continue
             started[layer], made[layer] = new[layer], reason
         if end is not None:
-            ends[branch] = end
+            ends[branch.name] = end
     used = {*taken.values(), *by_class.values()}
     settings = {name: (_value(config, name), _value(weights_config, name)) for name in _expected_fields(weights_config)}
     report = Transfer(
@@ -223,6 +186,7 @@ def transfer(
         classes=classes if by_class else {},
         new=made,
         left=tuple(layer for layer in old if layer not in used),
+        branches=(ours, theirs),
         settings={name: pair for name, pair in settings.items() if pair[0] != pair[1]},
     )
     return _variables(started), report
@@ -251,30 +215,53 @@ def _variables(layers: dict[str, _Layer]) -> Variables:
     return variables
 
 
-def _branch(layer: str) -> str:
-    """The branch that a layer is in; that of the longest name, as MLC lies within its mask branch."""
-    return max((branch for branch in _BRANCHES if layer.startswith(f"{branch}/")), key=len)
+class _Branches:
+    """The branches of a network and the layers in them."""
 
+    def __init__(self, config: Config, layers: Mapping[str, _Layer]):
+        # Without class names the variables are a backbone's alone.
+        self.branches = build_network(config).branches if config.model.class_names else (Branch("backbone"),)
+        self._layers = layers
 
-def _trunk(branch: str, layers: Mapping[str, _Layer]) -> list[str]:
-    """The layers of a branch from its input on, without those with outputs for each class."""
+    def of(self, layer: str) -> Branch:
+        """The branch that a layer is in; that of the longest name, as MLC lies within its mask branch."""
+        return max((one for one in self.branches if layer.startswith(f"{one.name}/")), key=lambda one: len(one.name))
 
-    def place(layer: str) -> tuple[int, str]:
-        name = layer.rpartition("/")[2]
-        return (_LATE.index(name) + 1 if name in _LATE else 0, layer)
+    def class_layers(self, branch: Branch) -> Iterator[tuple[str, int]]:
+        """The layers of a branch with outputs for each class, and how many values a class has."""
+        return ((f"{branch.name}/{name}", width) for name, width in branch.class_layers)
 
-    return sorted((one for one in layers if _branch(one) == branch and one not in _CLASS_LAYERS), key=place)
+    def is_by_class(self, layer: str) -> bool:
+        """Whether a layer has outputs for each class."""
+        return any(layer == name for name, _ in self.class_layers(self.of(layer)))
 
+    def trunk(self, name: str) -> list[str]:
+        """The layers of the branch of that name from its input on, without those with outputs for each class."""
 
-def _origin(branch: str, old: Mapping[str, _Layer]) -> str:
-    """The branch of the old network that starts a branch of the new one."""
-    root, _, rest = branch.partition("/")
-    present = {layer.partition("/")[0] for layer in old}
-    if root in _MASK_HEADS and root not in present:
-        root = next(head for head in _MASK_HEADS if head != root)
-    elif root == "occlusion_head" and root not in present:
-        root = "box_head"
-    return f"{root}/{rest}" if rest else root
+        def place(layer: str) -> tuple[int, str]:
+            last, late = layer.rpartition("/")[2], self.of(layer).late
+            return (late.index(last) + 1 if last in late else 0, layer)
+
+        return sorted(
+            (one for one in self._layers if self.of(one).name == name and not self.is_by_class(one)), key=place
+        )
+
+    def origin_of(self, branch: Branch) -> str:
+        """The branch of this network that starts one of another network."""
+        names = {one.name for one in self.branches}
+        if branch.name in names or branch.stand_in not in names:
+            return branch.name
+        return branch.stand_in
+
+    def in_brief(self, notes: Mapping[str, str], others: Collection[str]) -> str:
+        """Layers with a note each; branches of which none is among the `others` by their name alone."""
+        divided = {self.of(layer).name for layer in others if not self.is_by_class(layer)}
+        named: dict[str, str] = {}
+        for layer, note in notes.items():
+            branch = self.of(layer).name
+            whole = branch not in divided and not self.is_by_class(layer)
+            named.setdefault(branch if whole else layer, note)
+        return ", ".join(f"{name} ({note})" if note else name for name, note in named.items())
 
 
 def _difference(new: _Layer, old: _Layer, *, but_last: bool = False) -> str:
@@ -342,8 +329,16 @@ def _by_class(
 # ----- settings
 
 
-def _expected_fields(weights_config: Config) -> tuple[str, ...]:
-    return BACKBONE_FIELDS + (DETECTOR_FIELDS if weights_config.model.class_names else ())
+def _expected_fields(weights_config: Config) -> Iterator[str]:
+    """The fields that weights expect of the network around them: of a backbone's those of the image and the backbone.
+
+    The number of ROIAlign's samples is none of them: it is how finely a mean is computed, and what training costs.
+    """
+    of_backbone = ("input", "backbone")
+    for section in dataclasses.fields(ModelConfig):
+        if weights_config.model.class_names or section.name in of_backbone:
+            fields = getattr(getattr(weights_config.model, section.name), "expected_by_weights", ())
+            yield from (f"model.{section.name}.{name}" for name in fields)
 
 
 def _value(config: Config, name: str) -> Any:
@@ -359,23 +354,6 @@ def _replace(section: Any, path: list[str], value: Any) -> Any:
 
 
 # ----- text
-
-
-def _origins(taken: Mapping[str, str]) -> dict[str, str]:
-    """For each layer the branch that it is taken from, where it is another one."""
-    branches = {layer: (_branch(layer), _branch(old)) for layer, old in taken.items()}
-    return {layer: "" if here == there else f"from {there}" for layer, (here, there) in branches.items()}
-
-
-def _in_brief(notes: Mapping[str, str], others: Collection[str]) -> str:
-    """Layers with a note each, branches of which none is among the `others` of their network by their name alone."""
-    divided = {_branch(layer) for layer in others if layer not in _CLASS_LAYERS}
-    named: dict[str, str] = {}
-    for layer, note in notes.items():
-        branch = _branch(layer)
-        whole = branch not in divided and layer not in _CLASS_LAYERS
-        named.setdefault(branch if whole else layer, note)
-    return ", ".join(f"{name} ({note})" if note else name for name, note in named.items())
 
 
 def _text(value: Any) -> str:

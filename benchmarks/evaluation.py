@@ -8,11 +8,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from amodal_jax.build import build_detector
 from amodal_jax.checkpoint import load_checkpoint
-from amodal_jax.evaluate import detect_all, evaluate_detector, image_results, read_truth
+from amodal_jax.evaluate import detect_all, evaluate_network, image_results, read_truth
 from amodal_jax.input_pipeline import dataset_categories, evaluation_batches
 from amodal_jax.metrics import evaluate_results
+from amodal_jax.network import build_network
 from amodal_jax.structures import Detections
 from benchmarks.measurement import Report, once
 from benchmarks.network import random_variables
@@ -27,7 +27,7 @@ def measure(options: Options) -> Report:
     else:
         config = options.config
         variables = random_variables(config)
-    detector = build_detector(config)
+    network = build_network(config)
     with tempfile.TemporaryDirectory() as folder:
         directory, _ = build_records(
             Path(folder),
@@ -52,15 +52,15 @@ def measure(options: Options) -> Report:
 
         ids = tuple(dataset_categories(config))
         first = itertools.islice(batches(), 1)
-        part("first batch, with compilation", lambda: detect_all(detector, variables, config, first, ids))
+        part("first batch, with compilation", lambda: detect_all(network, variables, config, first, ids))
         report.measurements[-1].count = 1
         truth = part("reading the truth", lambda: read_truth(config))
-        results, _ = part("network and mask output", lambda: detect_all(detector, variables, config, batches(), ids))
+        results, _ = part("network and mask output", lambda: detect_all(network, variables, config, batches(), ids))
         part("mask output alone, one thread", lambda: _mask_output(results, truth.image_sizes, config))
         part("COCOeval", lambda: evaluate_results(truth, results))
         part(
             "whole evaluation",
-            lambda: evaluate_detector(detector, variables, config, Path(folder) / "out", progress=False),
+            lambda: evaluate_network(network, variables, config, Path(folder) / "out", progress=False),
         )
     report.facts |= {f"{one.name}, s": float(np.sum(one.seconds)) for one in report.measurements}
     report.facts |= {

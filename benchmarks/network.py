@@ -10,9 +10,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from amodal_jax.build import Variables, build_detector, initialise
 from amodal_jax.config import Config
 from amodal_jax.errors import ConfigError
+from amodal_jax.network import Variables, build_network, initialise
 from amodal_jax.optimizer import make_optimizer
 from amodal_jax.structures import Batch
 from amodal_jax.train import TrainState, create_state, parallel_train_step
@@ -34,7 +34,7 @@ def random_variables(config: Config) -> Variables:
 
     Frozen batch norm starts as the identity, so that each residual block would double the variance.
     """
-    variables = initialise(build_detector(config), config, jax.random.key(config.train.seed))
+    variables = initialise(build_network(config), config, jax.random.key(config.train.seed))
     last = "bn3" if config.model.backbone.depth > 18 else "bn2"
     for name, block in variables.get("frozen", {}).get("backbone", {}).items():
         if name.startswith("layer"):
@@ -48,13 +48,13 @@ class TrainingStep:
     def __init__(self, options: Options, examples: list[Example]):
         config = options.sized()
         devices = jax.local_devices()
-        detector = build_detector(config)
-        optimizer = make_optimizer(config.train, frozen_stages=config.model.backbone.frozen_stages)
+        network = build_network(config)
+        optimizer = make_optimizer(config.train, frozen=network.frozen)
         self.state: TrainState = on_every_device(create_state(random_variables(config), optimizer))
         self.metrics: dict[str, float] = {}
         self._batch = split_over_devices(make_batch(examples, config))
         self._stop = np.zeros(len(devices), np.int32)
-        self._step: Any = parallel_train_step(detector, optimizer, config)
+        self._step: Any = parallel_train_step(network, optimizer, config)
 
     def lower(self) -> Any:
         """Traced and lowered, not compiled."""
@@ -67,14 +67,14 @@ class TrainingStep:
 
 
 class Inference:
-    """`Detector.detect` on all local devices, as the evaluation calls it: to be lowered, compiled, and called."""
+    """`Network.detect` on all local devices, as the evaluation calls it: to be lowered, compiled, and called."""
 
     def __init__(self, options: Options, examples: list[Example]):
         config = options.sized()
         self._variables = on_every_device(random_variables(config))
         batch = split_over_devices(make_batch(examples, config))
         self._images, self._sizes = batch.images, batch.sizes
-        detect = functools.partial(build_detector(config).apply, method="detect")
+        detect = functools.partial(build_network(config).apply, method="detect")
         self._detect: Any = jax.pmap(detect, in_axes=(None, 0, 0), devices=jax.local_devices())
         self.detections: Any = None
 

@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from amodal_jax import losses
-from amodal_jax.build import Variables, build_detector
 from amodal_jax.config import Config
-from amodal_jax.models.detector import Detector
+from amodal_jax.errors import ConfigError
+from amodal_jax.models.networks.detector import Detector
+from amodal_jax.network import Variables, build_network
 from amodal_jax.optimizer import make_optimizer
-from amodal_jax.structures import Batch
+from amodal_jax.structures import AnchorScores, Batch
 from benchmarks.example import make_batch
 from benchmarks.measurement import Report, interleave
 from benchmarks.network import draw_examples, random_variables
@@ -27,7 +28,9 @@ DETAIL = "  of it "  # begins the name of a part of the part before
 def measure(options: Options) -> Report:
     """Times the parts on one device."""
     config = options.sized()
-    detector = build_detector(config)
+    detector = build_network(config)
+    if not isinstance(detector, Detector):
+        raise ConfigError(f"{config.name} is no network of a detector's parts")
     variables = random_variables(config)
     batch = jax.tree.map(jnp.asarray, make_batch(draw_examples(options), config))
     report = Report()
@@ -47,19 +50,20 @@ def measure(options: Options) -> Report:
 def _inference_parts(detector: Detector, variables: Variables, batch: Batch) -> dict[str, Callable[[], None]]:
     """The steps of `Detector.detect`."""
     parts = _Parts(detector, variables)
-    targets = detector.target_sizes(batch.sizes)
-    levels = parts.add("backbone and FPN", Detector.features, batch.images, batch.sizes)
-    logits, deltas = parts.add("RPN head", lambda self, levels: self.rpn_head(levels), levels)
+    inputs = parts.add("preprocessing", lambda self, *images: self.preprocess(*images), batch.images, batch.sizes)
+    levels = parts.add("backbone and neck", lambda self, pixels: self.fpn(self.backbone(pixels)), inputs.pixels)
+    scores = parts.add("RPN head", _anchor_scores, levels, inputs.pixels)
 
-    def propose(self, levels, logits, deltas, targets):
-        return self.propose(logits, deltas, self.anchors(levels), targets, train=False)
+    def propose(self, scores, sizes):
+        return self.rpn.propose(scores, sizes, train=False)
 
-    proposals = parts.add("proposals", propose, levels, logits, deltas, targets)
+    proposals = parts.add("proposals", propose, scores, inputs.sizes)
     pooled = parts.add("ROIAlign of boxes", _pool_boxes, levels, proposals.boxes)
-    class_logits, class_deltas = parts.add("box head", _box_head, pooled)
-
-    selected = parts.add("detections", Detector.select, class_logits, class_deltas, proposals, targets)
-    parts.add("second pass, masks", lambda self, *inputs: self._second_pass(*inputs), levels, selected)
+    logits, deltas = parts.add("box head", _box_head, pooled)
+    selected = parts.add(
+        "detections", lambda self, *outputs: self.boxes.choose(*outputs), logits, deltas, proposals, inputs.sizes
+    )
+    parts.add("second pass, masks", Detector.second_pass, levels, selected)
     return parts.functions
 
 
@@ -69,36 +73,56 @@ def _training_parts(
     """The steps of `Detector.losses`, and the optimiser."""
     parts = _Parts(detector, variables)
     keys = jax.random.split(jax.random.key(0), len(batch.images))
-    levels = parts.add("backbone and FPN", Detector.features, batch.images, batch.sizes, through=0)
-    rpn = parts.add("RPN head", lambda self, levels: self.rpn_head(levels), levels, through=1)
-    samples = parts.add("proposals and samples", Detector.sample, levels, rpn, batch, keys)
+    inputs = detector.preprocess(batch.images, batch.sizes, batch.truth)
+    levels = parts.add(
+        "backbone and neck", lambda self, pixels: self.fpn(self.backbone(pixels)), inputs.pixels, through=0
+    )
+    scores = parts.add("RPN head", _anchor_scores, levels, inputs.pixels, through=1)
 
-    def region_losses(self, levels, rpn, batch, samples):
-        return sum(losses.mean(term) for term in self.loss_terms(levels, rpn, batch, *samples).values())
+    def sample(self, scores, inputs, valid, keys):
+        proposals = self.rpn.propose(scores, inputs.sizes, train=True)
+        return (
+            self.rpn.sample(scores, inputs.truth, valid, keys),
+            self.boxes.sample(proposals, inputs.truth, valid, keys),
+        )
 
-    parts.add("regions and losses", region_losses, levels, rpn, batch, samples, through=2)
-    boxes = samples[1].boxes
-    pooled = parts.add(f"{DETAIL}ROIAlign of boxes", _pool_boxes, levels, boxes, through=1)
+    anchors, rois = parts.add("proposals and samples", sample, scores, inputs, batch.valid, keys)
+
+    def region_losses(self, levels, logits, deltas, anchors, rois, truth, keys):
+        scores_ = AnchorScores(logits, deltas, scores.anchors)
+        return sum(map(losses.mean, self.loss_terms(levels, scores_, anchors, rois, truth, keys).values()))
+
+    given = (levels, scores.logits, scores.deltas, anchors, rois, inputs.truth, keys)
+    parts.add("regions and losses", region_losses, *given, through=3)
+    pooled = parts.add(f"{DETAIL}ROIAlign of boxes", _pool_boxes, levels, rois.boxes, through=1)
     parts.add(f"{DETAIL}box head", _box_head, pooled, through=1)
-    positive = boxes[:, : int(detector.roi_batch_size * detector.roi_positive_fraction)]
+    positive = rois.boxes[:, : config.model.roi.positive_slots]
     parts.add(
         f"{DETAIL}ROIAlign for masks",
-        lambda self, levels, boxes: self.pool(levels, boxes, self.mask_cells),
+        lambda self, levels, boxes: self.pooling(levels, boxes, config.model.roi.mask_size),
         levels,
         positive,
         through=1,
     )
-    optimizer = make_optimizer(config.train, frozen_stages=config.model.backbone.frozen_stages)
+    optimizer = make_optimizer(config.train, frozen=detector.frozen)
     state = optimizer.init(variables["params"])
     update = jax.jit(lambda params, state: optimizer.update(params, state, params))
     return parts.functions | {"optimiser": lambda: _wait(update(variables["params"], state))}
+
+
+class _Opened(Detector):
+    """A detector that is called by any function of it: Flax sets a module up when one of its methods is called."""
+
+    def call(self, function: Callable[..., Any], *inputs: Any) -> Any:
+        """The function of the detector and the inputs."""
+        return function(self, *inputs)
 
 
 class _Parts:
     """Parts of a detector as functions without arguments, by name."""
 
     def __init__(self, detector: Detector, variables: Variables):
-        self._detector = detector
+        self._detector = _Opened(**{name: getattr(detector, name) for name in Detector.__annotations__})
         self._variables = variables
         self.functions: dict[str, Callable[[], None]] = {}
 
@@ -113,7 +137,7 @@ class _Parts:
         """
 
         def forward(variables, *inputs):
-            return self._detector.apply(variables, *inputs, method=method)
+            return self._detector.apply(variables, method, *inputs, method="call")
 
         def both(variables, *inputs):
             def of(params, *first):
@@ -128,12 +152,16 @@ class _Parts:
         return outputs if through is None else outputs[0]
 
 
+def _anchor_scores(self: Detector, levels: Any, pixels: Any) -> Any:
+    return self.rpn(levels, (pixels.shape[1], pixels.shape[2]))
+
+
 def _pool_boxes(self: Detector, levels: Any, boxes: Any) -> Any:
-    return self.pool(levels, boxes, self.box_cells)
+    return self.pooling(levels, boxes, self.pooling.config.box_size)
 
 
 def _box_head(self: Detector, pooled: Any) -> Any:
-    return self.box_predictor(self.box_head(pooled)[0])
+    return self.boxes.box_predictor(self.boxes.box_head(pooled)[0])
 
 
 def _wait(result: Any) -> None:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from amodal_jax import segmentation
-from amodal_jax.config import KINS_CLASS_NAMES
+from amodal_jax.classes import KINS_CLASS_NAMES
 from amodal_jax.cores import usable_cores
 from amodal_jax.errors import DataError
 from benchmarks.example import draw_example

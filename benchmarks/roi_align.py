@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from amodal_jax.models.detector import ROI_STRIDES
+from amodal_jax.models.necks import LEVEL_STRIDES
 from amodal_jax.ops.roi_align import multilevel_roi_align
 from benchmarks.measurement import Report, Work, interleave
 from benchmarks.options import Options
@@ -20,7 +20,7 @@ def measure(options: Options) -> Report:
     rng = np.random.default_rng(0)
     levels = tuple(
         jnp.asarray(rng.standard_normal((options.height // stride, options.width // stride, model.fpn_channels)), dtype)
-        for stride in ROI_STRIDES
+        for stride in LEVEL_STRIDES[:4]
     )
     functions: dict[str, Work] = {}
     regions = {
@@ -35,7 +35,7 @@ def measure(options: Options) -> Report:
                 levels,
                 boxes,
                 cells,
-                strides=ROI_STRIDES,
+                strides=LEVEL_STRIDES[:4],
                 sampling_ratio=model.roi.sampling_ratio,
                 aligned=model.roi.aligned,
             )

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
 from amodal_jax.atomic_file import write_atomically
-from amodal_jax.config import override
+from amodal_jax.config_json import override
 from amodal_jax.errors import ConfigError
 from benchmarks.options import Options
 from configs import config_names, load_config

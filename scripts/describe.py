@@ -6,9 +6,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from amodal_jax.summary import summarise
+
 from amodal_jax import command_line
-from amodal_jax.config import override
-from amodal_jax.describe import describe
+from amodal_jax.config_json import override
 from configs import config_names, load_config
 
 
@@ -21,13 +22,13 @@ def main() -> None:
     arguments, overrides = parser.parse_known_args()
     if arguments.config is None:
         for name in config_names():
-            whole = describe(override(load_config(name), overrides))[-1]
+            whole = summarise(override(load_config(name), overrides))[-1]
             print(f"{name:28} {whole.parameters:>12,} parameters {whole.frozen:>8,} frozen")
         return
-    parts = describe(override(load_config(arguments.config), overrides))
-    print(f"{'part':20} {'parameters':>12} {'frozen':>8}  gives")
+    parts = summarise(override(load_config(arguments.config), overrides))
+    print(f"{'part':20} {'parameters':>12} {'frozen':>8}")
     for part in parts:
-        print(f"{part.name:20} {part.parameters:>12,} {part.frozen:>8,}  {part.outputs}".rstrip())
+        print(f"{part.name:20} {part.parameters:>12,} {part.frozen:>8,}")
 
 
 if __name__ == "__main__":

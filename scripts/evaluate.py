@@ -19,7 +19,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
-from amodal_jax.config import Config, ModelConfig, override
+from amodal_jax.config import Config, ModelConfig
+from amodal_jax.config_json import override
 from amodal_jax.errors import ConfigError
 
 _FIELDS_OF_CHECKPOINTS = ("--data.", "--evaluation.", "--model.input.height", "--model.input.width")
@@ -78,9 +79,9 @@ def _evaluate_checkpoint(arguments: argparse.Namespace, overrides: list[str]) ->
     # Imported here, so that --help and a mistyped argument do without JAX.
     import jax
 
-    from amodal_jax.build import build_detector
     from amodal_jax.checkpoint import Kind, evaluation_folder, load_checkpoint, run_of
-    from amodal_jax.evaluate import evaluate_detector
+    from amodal_jax.evaluate import evaluate_network
+    from amodal_jax.network import build_network
 
     kind: Kind = "best" if arguments.best else "last"
     run = run_of(arguments.checkpoint, kind=kind)
@@ -96,7 +97,7 @@ def _evaluate_checkpoint(arguments: argparse.Namespace, overrides: list[str]) ->
     first = jax.process_index() == 0
     if first:
         print(f"checkpoint of step {step}, {config.data.directory}, split {config.data.test_split}", flush=True)
-    evaluate_detector(build_detector(config), variables, config, output, checkpoint=checkpoint)
+    evaluate_network(build_network(config), variables, config, output, checkpoint=checkpoint)
     if first:
         print(f"written to {output}")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
-from amodal_jax.config import override
+from amodal_jax.config_json import override
 
 _FIELDS = ("--evaluation.", "--model.input.height", "--model.input.width")
 

@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amodal_jax.build import build_detector
 from amodal_jax.canvas import check_input_canvas, input_canvas, source_canvas
 from amodal_jax.config import Config, InputConfig
 from amodal_jax.errors import DataError, ImageError
+from amodal_jax.network import build_network
 from amodal_jax.ops.resize import host_resized_size
 
 
@@ -57,7 +57,7 @@ def test_what_the_error_says_to_set_is_enough():
 def test_the_canvas_has_no_say_in_how_an_image_is_resized(size):
     config = Config()
     targets = {
-        tuple(build_detector(config, canvas).target_sizes(jnp.array([size]))[0].tolist())
+        tuple(build_network(config, canvas).preprocess.resized_sizes(jnp.array([size]))[0].tolist())
         for canvas in ((800, 2656), input_canvas(size, config.model.input), (3008, 3008))
     }
     assert targets == {host_resized_size(size, 800, 3000)}

@@ -14,7 +14,6 @@ import optax
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from amodal_jax.build import build_detector, initialise
 from amodal_jax.checkpoint import (
     Checkpoint,
     CheckpointWriter,
@@ -26,9 +25,10 @@ from amodal_jax.checkpoint import (
     run_of,
     write_config,
 )
-from amodal_jax.config import read_config
 from amodal_jax.errors import CheckpointError, ConfigError
+from amodal_jax.network import build_network, initialise
 from amodal_jax.optimizer import make_optimizer
+from amodal_jax.runs.directory import read_config
 from tests.full_disk import files_limited_to
 from tests.micro import micro_config
 
@@ -39,7 +39,7 @@ CONFIG = micro_config()
 @pytest.fixture(scope="module")
 def variables():
     """Of a real network, with other values than it starts with."""
-    detector = build_detector(CONFIG)
+    detector = build_network(CONFIG)
     shapes = jax.eval_shape(lambda key: initialise(detector, CONFIG, key), jax.random.key(0))
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)

@@ -3,7 +3,8 @@ import json
 
 import pytest
 
-from amodal_jax.config import Config, MLCConfig, ModelConfig, field_lines, from_json, override, to_json
+from amodal_jax.config import Config, MLCConfig, ModelConfig
+from amodal_jax.config_json import field_lines, from_json, override, to_json
 from amodal_jax.errors import ConfigError
 from configs import config_names, load_config
 

@@ -15,15 +15,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from amodal_jax.build import build_detector, initialise
 from amodal_jax.checkpoint import Checkpoint, CheckpointWriter
 from amodal_jax.config import Config, DataConfig, ModelConfig
 from amodal_jax.errors import ConfigError, DataError
 from amodal_jax.evaluate import (
     EvaluationStopped,
     detect_all,
-    evaluate_detector,
     evaluate_files,
+    evaluate_network,
     image_results,
     images_without_room,
     read_truth,
@@ -31,6 +30,7 @@ from amodal_jax.evaluate import (
 )
 from amodal_jax.image_reader import read_image
 from amodal_jax.metrics import evaluate_results, format_table, results_from_truth
+from amodal_jax.network import build_network, initialise
 from amodal_jax.predict import Predictor
 from amodal_jax.structures import Detections
 from tests.micro import micro_config
@@ -59,7 +59,7 @@ def build(manual_dir: Path, data_dir: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def network(config):
-    detector = build_detector(config)
+    detector = build_network(config)
     return detector, initialise(detector, config, jax.random.key(0))
 
 
@@ -67,7 +67,7 @@ def network(config):
 def evaluated(config, network, tmp_path_factory):
     """The figures and files of an evaluation over all (eight) devices."""
     folder = tmp_path_factory.mktemp("evaluated")
-    return evaluate_detector(*network, config, folder, progress=False), folder
+    return evaluate_network(*network, config, folder, progress=False), folder
 
 
 def with_data(config, **changes):
@@ -122,7 +122,7 @@ def test_a_stopped_evaluation_writes_nothing(config, network, tmp_path):
         return len(asked) > 1
 
     with pytest.raises(EvaluationStopped):
-        evaluate_detector(*network, config, tmp_path, stop_requested=stop_requested, progress=False)
+        evaluate_network(*network, config, tmp_path, stop_requested=stop_requested, progress=False)
     assert len(asked) > 1
     assert not any(tmp_path.iterdir())
 
@@ -192,7 +192,7 @@ def test_ids_are_those_of_the_annotation_files(config, network, evaluated, tmp_p
         path.write_text(json.dumps(content))
     other = with_data(config, directory=str(build(manual_dir, tmp_path / "datasets")))
     assert read_truth(other).categories == {changed(key): name for key, name in read_truth(config).categories.items()}
-    metrics = evaluate_detector(*network, other, tmp_path / "evaluated", progress=False)
+    metrics = evaluate_network(*network, other, tmp_path / "evaluated", progress=False)
     assert metrics == evaluated[0]
     for name in ("detections_amodal.json", "detections_inmodal.json"):
         expected = json.loads((evaluated[1] / name).read_text())
@@ -233,7 +233,7 @@ def test_a_dataset_of_other_classes_is_refused(config, network):
     names = ("cat", "dog")
     other = dataclasses.replace(config, model=dataclasses.replace(config.model, class_names=names))
     with pytest.raises(ConfigError, match=r"cat, dog, but the dataset at .* has cyclist"):
-        evaluate_detector(*network, other, None, progress=False)
+        evaluate_network(*network, other, None, progress=False)
 
 
 def test_an_image_that_does_not_fit_the_network_is_refused(config, network):
@@ -241,7 +241,7 @@ def test_an_image_that_does_not_fit_the_network_is_refused(config, network):
     small = dataclasses.replace(config.model.input, height=32)
     other = dataclasses.replace(config, model=dataclasses.replace(config.model, input=small))
     with pytest.raises(DataError, match=r"image 0 of .* becomes .* raise model.input.height to 64 and"):
-        evaluate_detector(*network, other, None, progress=False)
+        evaluate_network(*network, other, None, progress=False)
 
 
 def test_images_with_all_detections_that_there_may_be_are_counted(config, evaluated):
@@ -256,9 +256,9 @@ def test_images_with_all_detections_that_there_may_be_are_counted(config, evalua
 
 def test_a_missing_dataset_or_split_is_named(config, network):
     with pytest.raises(DataError, match="nowhere"):
-        evaluate_detector(*network, with_data(config, directory="/nowhere"), None, progress=False)
+        evaluate_network(*network, with_data(config, directory="/nowhere"), None, progress=False)
     with pytest.raises(DataError, match="validation"):
-        evaluate_detector(*network, with_data(config, test_split="validation"), None, progress=False)
+        evaluate_network(*network, with_data(config, test_split="validation"), None, progress=False)
 
 
 def test_two_images_of_one_id_are_refused(config):

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from amodal_jax.build import build_detector, initialise
 from amodal_jax.checkpoint import Checkpoint, CheckpointWriter, load_checkpoint, write_config
 from amodal_jax.errors import CheckpointError, ConfigError
 from amodal_jax.export import PLATFORMS, export_network
 from amodal_jax.export_runner import ExportedNetwork
+from amodal_jax.network import build_network, initialise
 from amodal_jax.predict import Predictor
 from amodal_jax.structures import Instances
 from tests.full_disk import files_limited_to
@@ -30,7 +30,7 @@ FILES = ["config.json", "detect.jax_export", "export.json", "parameters.safetens
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
     config = micro_config()
-    return Predictor(config, initialise(build_detector(config), config, jax.random.key(0)))
+    return Predictor(config, initialise(build_network(config), config, jax.random.key(0)))
 
 
 @pytest.fixture(scope="module")

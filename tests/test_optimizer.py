@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amodal_jax.build import build_detector, initialise
 from amodal_jax.config import TrainConfig
+from amodal_jax.network import build_network, initialise
 from amodal_jax.optimizer import learning_rate_schedule, make_optimizer, trainable
 from tests.micro import micro_config
 
@@ -81,14 +83,16 @@ def test_gradients_are_clipped_by_their_global_norm(limit, factor):
 def params():
     """Ones for every parameter of a real network."""
     config = micro_config()
-    detector = build_detector(config)
+    detector = build_network(config)
     shapes = jax.eval_shape(lambda key: initialise(detector, config, key), jax.random.key(0))["params"]
     return jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), shapes)
 
 
 @pytest.mark.parametrize("frozen_stages", [0, 1, 2, 5])
 def test_frozen_stages_stay_as_they_are(params, frozen_stages):
-    optimizer = make_optimizer(TrainConfig(weight_decay=0.1), frozen_stages=frozen_stages)
+    backbone = dataclasses.replace(micro_config().model.backbone, frozen_stages=frozen_stages)
+    prefixes = build_network(micro_config(backbone=backbone)).frozen
+    optimizer = make_optimizer(TrainConfig(weight_decay=0.1), frozen=prefixes)
     updates, _ = optimizer.update(params, optimizer.init(params), params)
     parts = [("conv1", "bn1"), *((f"layer{stage}_0", f"layer{stage}_1") for stage in (1, 2, 3, 4))]
     frozen = {name for part in parts[:frozen_stages] for name in part}
@@ -97,5 +101,5 @@ def test_frozen_stages_stay_as_they_are(params, frozen_stages):
     }
     assert moved == {name: name not in frozen for name in params["backbone"]}
     assert all(np.all(leaf) for name in params if name != "backbone" for leaf in jax.tree.leaves(updates[name]))
-    flags = trainable(params, frozen_stages)
+    flags = trainable(params, prefixes)
     assert {name for name, part in flags["backbone"].items() if not any(jax.tree.leaves(part))} == frozen

@@ -13,15 +13,14 @@ import numpy as np
 import pytest
 
 from amodal_jax import losses
-from amodal_jax.build import build_detector
 from amodal_jax.config import Config
 from amodal_jax.image_reader import read_image
 from amodal_jax.layouts import torchvision
 from amodal_jax.layouts.layout import Layout
-from amodal_jax.models.targets import AnchorSamples, RoISamples
+from amodal_jax.network import build_network
 from amodal_jax.predict import Predictor
 from amodal_jax.pretrained import convert_weights
-from amodal_jax.structures import Batch, GroundTruth
+from amodal_jax.structures import AnchorSamples, Batch, GroundTruth, RoISamples
 from tests import seeded_detector as seeded
 
 FOLDER = Path(__file__).parent / "golden" / "detectors"
@@ -144,7 +143,7 @@ def stages(request) -> Stages:
     layout, golden = LAYOUTS[request.param], load(f"{request.param}_stages")
     made = convert_weights(state_dict(layout, golden), source="the seeded weights")
     assert made.layout is layout
-    detector = build_detector(drawn_config(made.config, seeded.STAGES))
+    detector = build_network(drawn_config(made.config, seeded.STAGES))
     batch = as_batch(seeded.STAGES)
     # The heads see torchvision's proposals.
     given = np.stack([golden[f"proposals_{index}"] for index in range(len(seeded.STAGES.sizes))])
@@ -152,11 +151,11 @@ def stages(request) -> Stages:
     @jax.jit
     def compute(variables, images, sizes, given):
         def whole(module):
-            levels = module.features(images, sizes)
-            logits, deltas = module.rpn_head(levels)
-            proposed = module.propose(logits, deltas, module.anchors(levels), module.target_sizes(sizes), train=False)
-            hidden, _ = module.box_head(module.pool(levels, given, module.box_cells))
-            return levels, (logits, deltas), proposed, *module.box_predictor(hidden)
+            inputs = module.preprocess(images, sizes)
+            levels, scores = module.features(inputs)
+            proposed = module.rpn.propose(scores, inputs.sizes, train=False)
+            hidden, _ = module.boxes.box_head(module.pooling(levels, given, 7))
+            return levels, (scores.logits, scores.deltas), proposed, *module.boxes.box_predictor(hidden)
 
         return detector.apply(variables, method=whole)
 
@@ -178,14 +177,16 @@ class Training:
 def training() -> Training:
     layout, golden = LAYOUTS["v1"], load("v1_training")
     made = convert_weights(state_dict(layout, golden, centred=True), source="the seeded weights")
-    detector = build_detector(drawn_config(made.config, seeded.TRAINING))
+    detector = build_network(drawn_config(made.config, seeded.TRAINING))
 
     @jax.jit
     def compute(variables, batch, anchor_samples, roi_samples):
         def loss(params):
             def whole(module):
-                levels = module.features(batch.images, batch.sizes)
-                return module.loss_terms(levels, module.rpn_head(levels), batch, anchor_samples, roi_samples)
+                inputs = module.preprocess(batch.images, batch.sizes, batch.truth)
+                levels, scores = module.features(inputs)
+                keys = jax.random.split(jax.random.key(0), len(batch.images))
+                return module.loss_terms(levels, scores, anchor_samples, roi_samples, inputs.truth, keys)
 
             terms = detector.apply({**variables, "params": params}, method=whole)
             means = {name: losses.mean(term) for name, term in terms.items()}

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amodal_jax.build import build_detector
 from amodal_jax.layouts import detectron2
-from amodal_jax.models.detector import ROI_STRIDES
+from amodal_jax.models.necks import LEVEL_STRIDES
+from amodal_jax.network import build_network
 from amodal_jax.ops.boxes import pairwise_iou
 from amodal_jax.ops.roi_align import ADAPTING_SAMPLES, multilevel_roi_align
 from amodal_jax.pretrained import convert_weights
@@ -58,30 +58,30 @@ def found(golden, made):
     image, size = golden["image"][None], np.array([[height, width]], np.int32)
 
     def stages(module, images, sizes, proposals):
-        levels = module.features(images, sizes)
-        logits, deltas = module.rpn_head(levels)
-        anchors = module.anchors(levels)
+        inputs = module.preprocess(images, sizes)
+        levels, scores = module.features(inputs)
+        box_head, box_predictor = module.boxes.box_head, module.boxes.box_predictor
         adapting = multilevel_roi_align(
             [level[0] for level in levels[:4]],
             proposals[0],
             model.roi.box_size,
-            strides=ROI_STRIDES,
+            strides=LEVEL_STRIDES[:4],
             sampling_ratio=model.roi.sampling_ratio,
             aligned=model.roi.aligned,
         )
         return {
             "p": levels,
-            "rpn_logits": logits,
-            "rpn_deltas": deltas,
-            "anchors": [anchor[None] for anchor in anchors],
-            "proposals": module.propose(logits, deltas, anchors, sizes, train=False),
-            "fixed": module.box_predictor(module.box_head(module.pool(levels, proposals, module.box_cells))[0]),
+            "rpn_logits": scores.logits,
+            "rpn_deltas": scores.deltas,
+            "anchors": [anchor[None] for anchor in scores.anchors],
+            "proposals": module.rpn.propose(scores, sizes, train=False),
+            "fixed": box_predictor(box_head(module.pooling(levels, proposals, model.roi.box_size))[0]),
             "pooled": adapting,
-            "adapting": module.box_predictor(module.box_head(adapting)[0]),
+            "adapting": box_predictor(box_head(adapting)[0]),
             "detections": module.detect(images, sizes),
         }
 
-    detector = build_detector(config)
+    detector = build_network(config)
     run = jax.jit(lambda *arguments: detector.apply(*arguments, method=stages))
     return jax.device_get(run(made.variables, image, size, golden["proposals"][None]))
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import amodal_jax
-from amodal_jax.build import build_detector, initialise
 from amodal_jax.canvas import source_canvas
 from amodal_jax.errors import ImageError
 from amodal_jax.image_reader import read_image
+from amodal_jax.network import build_network, initialise
 from amodal_jax.predict import Predictor
 from tests.micro import micro_config
 
@@ -20,7 +20,7 @@ from tests.micro import micro_config
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
     config = micro_config()
-    return Predictor(config, initialise(build_detector(config), config, jax.random.key(0)))
+    return Predictor(config, initialise(build_network(config), config, jax.random.key(0)))
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -12,10 +12,10 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from pycocotools import mask as coco_mask
 
-from amodal_jax.build import build_detector, initialise
 from amodal_jax.checkpoint import Checkpoint, CheckpointWriter
 from amodal_jax.errors import CheckpointError, DataError
 from amodal_jax.image_reader import read_image
+from amodal_jax.network import build_network, initialise
 from amodal_jax.predict import Predictor
 from amodal_jax.predict_files import find_images, predict_files
 from tests.micro import micro_config
@@ -27,7 +27,7 @@ HEIGHT, WIDTH = 60, 90
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
     config = micro_config()
-    return Predictor(config, initialise(build_detector(config), config, jax.random.key(0)))
+    return Predictor(config, initialise(build_network(config), config, jax.random.key(0)))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from amodal_jax.checkpoint import CheckpointWriter, load_checkpoint, load_variables, restore_last
-from amodal_jax.config import to_json
+from amodal_jax.config_json import to_json
 from amodal_jax.errors import AmodalJaxError, CheckpointError, ConfigError, WeightsError
 from amodal_jax.layouts import torchvision
 from amodal_jax.layouts.layout import Layout

@@ -13,7 +13,8 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from amodal_jax import report
-from amodal_jax.config import Config, to_json
+from amodal_jax.config import Config
+from amodal_jax.config_json import to_json
 from amodal_jax.errors import ConfigError, DataError
 from amodal_jax.evaluate import read_truth, write_results
 from amodal_jax.metrics import evaluate_results, results_from_truth

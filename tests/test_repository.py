@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import configs
-from amodal_jax.build import build_detector
-from amodal_jax.config import from_json, to_json
+from amodal_jax.config_json import from_json, to_json
+from amodal_jax.network import build_network
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE_FILES = sorted((ROOT / "amodal_jax").rglob("*.py"))
@@ -152,4 +152,4 @@ def test_every_config_loads_builds_and_survives_json(name):
     assert from_json(to_json(config)) == config
     # Without class names of its own a configuration takes the dataset's.
     names = config.model.class_names or ("thing",)
-    build_detector(dataclasses.replace(config, model=dataclasses.replace(config.model, class_names=names)))
+    build_network(dataclasses.replace(config, model=dataclasses.replace(config.model, class_names=names)))

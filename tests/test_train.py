@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from amodal_jax.build import build_detector, initialise
 from amodal_jax.checkpoint import (
     Checkpoint,
     CheckpointWriter,
@@ -34,14 +33,14 @@ from amodal_jax.config import (
     HeadConfig,
     MLCConfig,
     OcclusionConfig,
-    field_lines,
-    override,
-    read_config,
 )
+from amodal_jax.config_json import field_lines, override
 from amodal_jax.errors import CheckpointError, ConfigError, DataError, TrainingError
-from amodal_jax.evaluate import evaluate_detector
+from amodal_jax.evaluate import evaluate_network
+from amodal_jax.network import build_network, initialise
 from amodal_jax.optimizer import make_optimizer
 from amodal_jax.run_lock import run_lock
+from amodal_jax.runs.directory import read_config
 from amodal_jax.train import config_to_start_from, create_state, parallel_train_step, train
 from amodal_jax.transfer import transfer
 from configs import load_config
@@ -136,7 +135,7 @@ def forget_evaluation(workdir, step):
 
 
 def one_step(devices):
-    detector = build_detector(CONFIG)
+    detector = build_network(CONFIG)
     optimizer = make_optimizer(CONFIG.train)
     state = create_state(initialise(detector, CONFIG, jax.random.key(0)), optimizer)
     count = len(devices)
@@ -245,10 +244,10 @@ def test_an_evaluation_that_the_end_of_a_run_prevented_is_made_up_for(config, fi
 
     def interrupted(*arguments, **options):
         os.kill(os.getpid(), signal.SIGTERM)
-        return evaluate_detector(*arguments, **options)
+        return evaluate_network(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr("amodal_jax.train.evaluate_detector", interrupted)
+        patch.setattr("amodal_jax.train.evaluate_network", interrupted)
         train(config, workdir)
     assert "stopped by a signal at step 5; the same command goes on from there" in capsys.readouterr().err
     assert list(evaluations(workdir)) == [2, 4]
@@ -406,7 +405,7 @@ def weights(tmp_path_factory):
     """A network without a run, of other classes: its directory, configuration and variables."""
     names = ("person", "car", "train", "dog")
     config = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, class_names=names))
-    shapes = jax.eval_shape(lambda: initialise(build_detector(config), config, jax.random.key(0)))
+    shapes = jax.eval_shape(lambda: initialise(build_network(config), config, jax.random.key(0)))
     rng = np.random.default_rng(7)
     variables = jax.tree.map(lambda leaf: rng.normal(0, 0.05, leaf.shape).astype(np.float32), shapes)
     folder = tmp_path_factory.mktemp("weights") / "network"
@@ -416,11 +415,11 @@ def weights(tmp_path_factory):
 
 def test_a_run_starts_from_other_weights_and_goes_on_from_its_own(weights, tmp_path, capsys):
     folder, weights_config, variables = weights
-    own = initialise(build_detector(CONFIG), CONFIG, jax.random.key(CONFIG.train.seed))
+    own = initialise(build_network(CONFIG), CONFIG, jax.random.key(CONFIG.train.seed))
     first, _ = transfer(variables, weights_config, own, CONFIG)
     batch = micro_batch(DEVICES)
     optimizer = make_optimizer(CONFIG.train)
-    step = parallel_train_step(build_detector(CONFIG), optimizer, CONFIG)
+    step = parallel_train_step(build_network(CONFIG), optimizer, CONFIG)
     shaped = jax.tree.map(lambda leaf: leaf.reshape(DEVICES, 1, *leaf.shape[1:]), batch)
     expected, _ = step(create_state(first, optimizer), shaped, np.zeros(DEVICES, np.int32))
 

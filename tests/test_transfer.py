@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amodal_jax.build import build_detector, initialise
 from amodal_jax.config import (
     AnchorConfig,
     BackboneConfig,
@@ -20,8 +19,9 @@ from amodal_jax.config import (
     RPNConfig,
 )
 from amodal_jax.errors import CheckpointError
-from amodal_jax.models.fpn import FPN
-from amodal_jax.transfer import BACKBONE_FIELDS, DETECTOR_FIELDS, adopt_settings, transfer
+from amodal_jax.models.necks.fpn import FPN
+from amodal_jax.network import build_network, initialise
+from amodal_jax.transfer import adopt_settings, transfer
 from tests.micro import micro_config
 
 COCO_NAMES = ("person", "bicycle", "car", "bus", "train", "truck", "dog")
@@ -40,7 +40,7 @@ CLASSES = {"cyclist": "bicycle", "pedestrian": "person", "car": "car", "tram": "
 
 @functools.cache
 def shapes_of(config):
-    detector = build_detector(config)
+    detector = build_network(config)
     return jax.eval_shape(lambda key: initialise(detector, config, key), jax.random.key(0))
 
 
@@ -270,6 +270,23 @@ CAFFE = changed(
     anchors=AnchorConfig(sizes=(4.0, 8.0, 16.0, 32.0, 64.0), aspect_ratios=(1.0,), rounded=False, fitted_strides=False),
     rpn=RPNConfig(convolutions=2, pre_nms_test=7),
     roi=RoIConfig(batch_size=8, aligned=True, box_weights=(1.0, 2.0, 3.0, 4.0)),
+)
+
+
+BACKBONE_FIELDS = (
+    "model.input.mean",
+    "model.input.std",
+    "model.input.channel_order",
+    "model.backbone.stride_in_1x1",
+)
+DETECTOR_FIELDS = (
+    "model.anchors.sizes",
+    "model.anchors.aspect_ratios",
+    "model.anchors.rounded",
+    "model.anchors.fitted_strides",
+    "model.rpn.convolutions",
+    "model.roi.aligned",
+    "model.roi.box_weights",
 )
 
 

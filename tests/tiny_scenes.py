@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from amodal_jax.config import KINS_CLASS_NAMES
+from amodal_jax.classes import KINS_CLASS_NAMES
 from data.kins import layout
 from data.kins.writer import KinsAnnotation, write_annotations
 

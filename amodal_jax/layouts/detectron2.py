@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from amodal_jax.classes import COCO_CATEGORIES
 from amodal_jax.config import (
     AnchorConfig,
     BackboneConfig,
@@ -25,7 +26,6 @@ from amodal_jax.config import (
     RPNConfig,
 )
 from amodal_jax.errors import WeightsError
-from amodal_jax.layouts.coco import CATEGORIES
 from amodal_jax.layouts.layout import (
     ANCHORS,
     BATCH_NORM_EPSILON,
@@ -48,7 +48,7 @@ from amodal_jax.layouts.layout import (
 Depth = Literal[50, 101]
 Form = Literal["batch norm", "affine"]
 
-COCO_CLASS_NAMES = tuple(CATEGORIES.values())
+COCO_CLASS_NAMES = tuple(COCO_CATEGORIES.values())
 """The classes of the published weights, in the order of their labels: label i is detectron2's class i."""
 
 _PIXEL_MEAN = (103.53, 116.28, 123.675)  # of BGR, 0 to 255

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from amodal_jax.config import Config
-from amodal_jax.models.resnet import BLOCKS_PER_STAGE
+from amodal_jax.models.backbones.resnet import BLOCKS_PER_STAGE
 
 BATCH_NORM_EPSILON = 1e-5
 """What every framework here adds to the variance, as `amodal_jax.models.layers.FrozenBatchNorm` does, unless a layout
@@ -116,7 +116,7 @@ def batch_norm(path: str, name: str, channels: int) -> Sources:
 
 @dataclasses.dataclass(frozen=True)
 class ResidualBlock:
-    """One block of `amodal_jax.models.resnet`."""
+    """One block of `amodal_jax.models.backbones.resnet`."""
 
     stage: int
     """1 to 4."""

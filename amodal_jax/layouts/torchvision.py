@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from amodal_jax.classes import COCO_CATEGORIES
 from amodal_jax.config import (
     BackboneConfig,
     Config,
@@ -20,7 +21,6 @@ from amodal_jax.config import (
     OcclusionConfig,
     RPNConfig,
 )
-from amodal_jax.layouts.coco import CATEGORIES
 from amodal_jax.layouts.layout import (
     ANCHORS,
     BATCH_NORM_EPSILON,
@@ -40,7 +40,9 @@ from amodal_jax.layouts.layout import (
 )
 
 # torchvision's networks have an output for each of COCO's ids, also for those that no class has.
-COCO_CLASS_NAMES = tuple(CATEGORIES.get(number, f"unused {number}") for number in range(1, max(CATEGORIES) + 1))
+COCO_CLASS_NAMES = tuple(
+    COCO_CATEGORIES.get(number, f"unused {number}") for number in range(1, max(COCO_CATEGORIES) + 1)
+)
 """COCO's classes by their ids: label i is COCO's category i + 1."""
 
 Version = Literal["v1", "v1 before 0.13", "v2"]

@@ -1,1 +1,1 @@
-"""Flax linen modules, one part of the network per module."""
+"""Flax linen modules and their settings, one part of the network per module."""

@@ -7,7 +7,7 @@ import argparse
 import time
 from pathlib import Path
 
-from amodal_jax.config import KINS_CLASS_NAMES
+from amodal_jax.classes import KINS_CLASS_NAMES
 from amodal_jax.errors import ConfigError
 from data.commands import options
 from data.synthetic.generate import Request, generate

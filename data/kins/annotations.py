@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amodal_jax.config import KINS_CLASS_NAMES
+from amodal_jax.classes import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
 from data.image_files import base_name, is_file, is_size
 from data.json_file import integer, name, read_json_object

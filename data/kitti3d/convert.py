@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from amodal_jax import segmentation
-from amodal_jax.config import KINS_CLASS_NAMES
+from amodal_jax.classes import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
 from amodal_jax.segmentation import Rle
 from data.image_files import checked_size

@@ -24,7 +24,7 @@ import cv2
 
 from amodal_jax import segmentation
 from amodal_jax.atomic_file import make_folder, naming, replacing, write_atomically
-from amodal_jax.config import KINS_CLASS_NAMES
+from amodal_jax.classes import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
 from amodal_jax.file_lock import try_lock
 from amodal_jax.segmentation import Rle

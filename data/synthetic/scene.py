@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from amodal_jax.config import KINS_CLASS_NAMES
+from amodal_jax.classes import KINS_CLASS_NAMES
 from data.synthetic import kins_traffic, light_traffic
 from data.synthetic.background import draw_background
 from data.synthetic.camera import Camera, sample_camera

@@ -13,7 +13,7 @@ import pytest
 import tensorflow_datasets as tfds
 from pycocotools import mask as coco_mask
 
-from amodal_jax.config import KINS_CLASS_NAMES
+from amodal_jax.classes import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
 from amodal_jax.mask_crops import crop_mask, unpack_crop
 from data.kins import make_dummy_data, problems

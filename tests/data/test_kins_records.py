@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from amodal_jax import segmentation
-from amodal_jax.config import KINS_CLASS_NAMES
+from amodal_jax.classes import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError, ImageError
 from data.image_files import checked_size
 from data.kins import problems as kinds

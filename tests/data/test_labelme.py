@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amodal_jax import segmentation
-from amodal_jax.config import KINS_CLASS_NAMES
+from amodal_jax.classes import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
 from data.kins.annotations import read_annotation_file
 from data.kins.inmodal_masks import inmodal_masks

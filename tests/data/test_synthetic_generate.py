@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amodal_jax import segmentation
-from amodal_jax.config import KINS_CLASS_NAMES
+from amodal_jax.classes import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
 from data.kins.annotations import find_annotation_files, read_annotation_file
 from data.kins.layout import IMAGE_FOLDERS

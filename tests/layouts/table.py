@@ -5,9 +5,9 @@ import dataclasses
 import jax
 import numpy as np
 
-from amodal_jax.build import build_detector, initialise
 from amodal_jax.config import MLCConfig, OcclusionConfig
 from amodal_jax.layouts.layout import Layout, Sources
+from amodal_jax.network import build_network, initialise
 from tests.micro import micro_config
 
 
@@ -32,7 +32,7 @@ def network_shapes(layout: Layout) -> dict[str, tuple[int, ...]]:
     if layout.class_scores is None:  # any network that does without much more than the backbone
         model = dataclasses.replace(model, occlusion=OcclusionConfig(enabled=False), mlc=MLCConfig(enabled=False))
     config = dataclasses.replace(micro_config(), model=model)
-    variables = jax.eval_shape(lambda: initialise(build_detector(config), config, jax.random.key(0)))
+    variables = jax.eval_shape(lambda: initialise(build_network(config), config, jax.random.key(0)))
     leaves = jax.tree_util.tree_leaves_with_path(variables)
     shapes = {"/".join(key.key for key in path): leaf.shape for path, leaf in leaves}
     return {path: shape for path, shape in shapes.items() if layout.class_scores or path.split("/")[1] == "backbone"}

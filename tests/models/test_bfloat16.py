@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from amodal_jax import losses
-from amodal_jax.build import build_detector, initialise
+from amodal_jax.network import build_network, initialise
 from tests.micro import image_keys, loud, micro_batch, micro_config
 
 
@@ -19,19 +19,25 @@ def test_losses_of_the_whole_network_are_near_those_of_float32():
     """
     config = micro_config()
     rounded_config = dataclasses.replace(config, model=dataclasses.replace(config.model, compute_dtype="bfloat16"))
-    variables = loud(initialise(build_detector(config), config, jax.random.key(0)))
+    variables = loud(initialise(build_network(config), config, jax.random.key(0)))
     batch, keys = micro_batch(2), image_keys(2)
 
     def forward(self, samples):
-        levels = self.features(batch.images, batch.sizes)
-        outputs = self.rpn_head(levels)
-        samples = samples or self.sample(levels, outputs, batch, keys)
-        return samples, levels, outputs, self.loss_terms(levels, outputs, batch, *samples)
+        inputs = self.preprocess(batch.images, batch.sizes, batch.truth)
+        levels, scores = self.features(inputs)
+        samples = samples or (
+            self.rpn.sample(scores, inputs.truth, batch.valid, keys),
+            self.boxes.sample(
+                self.rpn.propose(scores, inputs.sizes, train=True), inputs.truth, batch.valid, image_keys(2, seed=1)
+            ),
+        )
+        terms = self.loss_terms(levels, scores, *samples, inputs.truth, keys)
+        return samples, levels, (scores.logits, scores.deltas), terms
 
     found = {}
     samples = None
     for name, one in (("float32", config), ("bfloat16", rounded_config)):
-        detector = build_detector(one)
+        detector = build_network(one)
         run = jax.jit(lambda v, s, detector=detector: detector.apply(v, s, method=forward))
         samples, levels, outputs, terms = run(variables, samples)
         found[name] = {term: float(losses.mean(value)) for term, value in terms.items()}
@@ -51,7 +57,7 @@ def test_no_long_sum_is_in_bfloat16():
     """
     config = micro_config()
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, compute_dtype="bfloat16"))
-    detector = build_detector(config)
+    detector = build_network(config)
     variables = initialise(detector, config, jax.random.key(0))
 
     def loss(params):

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from amodal_jax import losses
-from amodal_jax.build import build_detector, initialise
 from amodal_jax.config import MLCConfig, OcclusionConfig, RoIConfig
-from amodal_jax.models.detections import SelectedBoxes
-from amodal_jax.models.targets import AnchorSamples, RoISamples
-from amodal_jax.structures import Batch, GroundTruth
-from tests.micro import SLOTS, loud, micro_config
+from amodal_jax.models.mask_targets import MaskTargets
+from amodal_jax.models.networks.detector import Detector
+from amodal_jax.network import build_network, initialise
+from amodal_jax.structures import AnchorSamples, AnchorScores, Batch, GroundTruth, RoISamples, SelectedBoxes
+from tests.micro import SLOTS, image_keys, loud, micro_config
 
 LEVEL_SIZES = ((16, 24), (8, 12), (4, 6), (2, 3), (1, 2))
 SIZES = np.array([[50, 83], [64, 80]], np.int32)
@@ -36,7 +36,7 @@ CONFIG = micro_config(
 
 @pytest.fixture(scope="module")
 def variables():
-    return loud(initialise(build_detector(CONFIG), CONFIG, jax.random.key(0)), size=4.0)
+    return loud(initialise(build_network(CONFIG), CONFIG, jax.random.key(0)), size=4.0)
 
 
 @pytest.fixture(scope="module")
@@ -111,20 +111,32 @@ def regions(scene):
     return RoISamples(*map(jnp.asarray, (boxes.astype(np.float32), index, positive, valid)))
 
 
+class Opened(Detector):
+    """A detector whose methods may be any functions of it: Flax sets a module up when it is called by a method."""
+
+    def call(self, function):
+        return function(self)
+
+
+def open_network(config):
+    network = build_network(config)
+    return Opened(**{name: getattr(network, name) for name in Detector.__annotations__})
+
+
 def branch_outputs(self, levels, boxes, layer):
     """Outputs of all branches for boxes [B, n, 4], flattened; guidance after the box branches' given convolution."""
-    pooled = self.pool(levels, boxes, 7)
-    box_hidden, box_layers = self.box_head(pooled)
-    occlusion_hidden, occlusion_layers = self.occlusion_head(pooled)
-    logits, deltas = self.box_predictor(box_hidden)
+    pooled = self.pooling(levels, boxes, 7)
+    box_hidden, box_layers = self.boxes.box_head(pooled)
+    occlusion_hidden, occlusion_layers = self.boxes.occlusion_head(pooled)
+    logits, deltas = self.boxes.box_predictor(box_hidden)
     guidance = (box_layers[layer], occlusion_layers[layer])
-    wide = self.pool(levels, boxes, 14)
+    wide = self.pooling(levels, boxes, 14)
     return {
         "class": logits,
         "deltas": deltas,
-        "occlusion": self.occlusion_predictor(occlusion_hidden),
-        "amodal_mask": self.amodal_mask_head(wide, guidance),
-        "inmodal_mask": self.inmodal_mask_head(wide, guidance),
+        "occlusion": self.boxes.occlusion_predictor(occlusion_hidden),
+        "amodal_mask": self.masks.amodal_mask_head(wide, guidance),
+        "inmodal_mask": self.masks.inmodal_mask_head(wide, guidance),
     }
 
 
@@ -190,8 +202,9 @@ def region_losses(outputs, scene, regions):
 
 def test_losses_of_given_samples(variables, levels, scene, regions):
     batch, _ = scene
-    detector = build_detector(CONFIG)
-    anchors = np.concatenate(detector.anchors(levels)).astype(np.float64)
+    detector = open_network(CONFIG)
+    placed = detector.rpn.place_anchors(LEVEL_SIZES, (64, 96))
+    anchors = np.concatenate(placed).astype(np.float64)
     rng = np.random.default_rng(2)
     ends = np.cumsum([3 * height * width for height, width in LEVEL_SIZES])
     assert len(anchors) == ends[-1]
@@ -201,15 +214,22 @@ def test_losses_of_given_samples(variables, levels, scene, regions):
     positive = np.arange(32) < np.array([[6], [9]])
     index = rng.integers(0, 2, (2, 32)).astype(np.int32)
     anchor_samples = AnchorSamples(*map(jnp.asarray, (indices, index, positive, valid)))
-    rpn_outputs = tuple(
-        [jnp.asarray(part, jnp.float32) for part in np.split(values, ends[:-1], axis=1)] for values in (logits, deltas)
+    scores = AnchorScores(
+        *(
+            [jnp.asarray(part, jnp.float32) for part in np.split(values, ends[:-1], axis=1)]
+            for values in (logits, deltas)
+        ),
+        placed,
     )
-    terms = jax.jit(
-        lambda v: detector.apply(v, levels, rpn_outputs, batch, anchor_samples, regions, method="loss_terms")
+
+    def loss_terms(self):
+        truth = self.preprocess(batch.images, batch.sizes, batch.truth).truth
+        return self.loss_terms(levels, scores, anchor_samples, regions, truth, image_keys(2))
+
+    terms = jax.jit(lambda v: detector.apply(v, loss_terms, method="call"))(variables)
+    outputs = jax.jit(
+        lambda v: detector.apply(v, lambda self: branch_outputs(self, levels, regions.boxes, 1), method="call")
     )(variables)
-    outputs = jax.jit(lambda v: detector.apply(v, levels, regions.boxes, 1, method=branch_outputs), static_argnums=())(
-        variables
-    )
     truth_boxes = input_boxes(batch)
     expected = {"rpn_objectness": 0.0, "rpn_box": 0.0} | region_losses(outputs, scene, regions)
     for image, slot in zip(*np.nonzero(valid), strict=True):
@@ -229,7 +249,7 @@ def test_masks_and_occlusion_of_given_boxes(variables, levels, scene, regions, l
     """In inference and, by the masks' losses, in training: MLC takes the features after the layer it is told to."""
     model = dataclasses.replace(CONFIG.model, mlc=MLCConfig(box_layer=layer))
     config = dataclasses.replace(CONFIG, model=model)
-    detector = build_detector(config)
+    detector = open_network(config)
     batch, _ = scene
     labels = np.random.default_rng(3).integers(0, 7, (2, 20)).astype(np.int32)
     valid = np.arange(20) < np.array([[18], [3]])  # more than a block and less than one
@@ -237,19 +257,21 @@ def test_masks_and_occlusion_of_given_boxes(variables, levels, scene, regions, l
     selected = SelectedBoxes(boxes, jnp.zeros((2, 20)), jnp.asarray(labels), jnp.asarray(valid))
 
     def all_of_it(self):
-        guided = [self.box_head(self.pool(levels, regions.boxes, 7))[1]]
-        guided.append(self.occlusion_head(self.pool(levels, regions.boxes, 7))[1])
-        truth_boxes = self.input_truth_boxes(batch)
-        terms = self._mask_terms(levels, batch.truth, truth_boxes, regions, guided)
+        truth = self.preprocess(batch.images, batch.sizes, batch.truth).truth
+        _, guidance = self.boxes.losses(self.pooling(levels, regions.boxes, 7), regions, truth)
+        targets = MaskTargets.of(regions, truth, ROIS // 4)
+        wide = self.pooling(levels, targets.boxes, 14)
+        terms = self.masks.losses(wide, targets, guidance, image_keys(2))
         sampled = branch_outputs(self, levels, regions.boxes, layer)
-        return self._second_pass(levels, selected), branch_outputs(self, levels, boxes, layer), terms, sampled
+        return self.second_pass(levels, selected), branch_outputs(self, levels, boxes, layer), terms, sampled
 
-    found, outputs, terms, sampled = jax.jit(lambda v: detector.apply(v, method=all_of_it))(variables)
+    found, outputs, terms, sampled = jax.jit(lambda v: detector.apply(v, all_of_it, method="call"))(variables)
     occlusion = np.asarray(outputs["occlusion"]).reshape(2, 20, 2)
     occluded = 1 / (1 + np.exp(occlusion[..., 0] - occlusion[..., 1]))
-    np.testing.assert_allclose(found[0], np.where(valid, occluded, 0), atol=1e-5)
-    for name, masks in (("amodal_mask", found[1]), ("inmodal_mask", found[2])):
-        logits = np.asarray(outputs[name]).reshape(2, 20, 28, 28, 8)
+    found_occluded, found_masks = found
+    np.testing.assert_allclose(found_occluded, np.where(valid, occluded, 0), atol=1e-5)
+    for kind, masks in found_masks.items():
+        logits = np.asarray(outputs[f"{kind}_mask"]).reshape(2, 20, 28, 28, 8)
         of_class = np.take_along_axis(logits, labels[:, :, None, None, None] + 1, axis=-1)[..., 0]
         expected = np.where(valid[:, :, None, None], 1 / (1 + np.exp(-of_class)), 0)
         np.testing.assert_allclose(masks, expected, atol=1e-4)

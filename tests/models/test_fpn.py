@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amodal_jax.models.fpn import FPN, upsample_nearest
-from amodal_jax.models.resnet import ResNet
+from amodal_jax.models.backbones.resnet import BackboneConfig, ResNet
+from amodal_jax.models.necks.fpn import FPN, upsample_nearest
 from tests.models.backbone_golden import load_golden, seeded_variables
 
 
@@ -29,7 +29,7 @@ def test_output_shapes():
 def test_levels_are_torchvisions():
     golden = load_golden()
     image = jnp.asarray(golden["image"])
-    backbone, pyramid = ResNet(50), FPN()
+    backbone, pyramid = ResNet(BackboneConfig(depth=50)), FPN()
     outputs = jax.jit(backbone.apply)(seeded_variables(backbone, image), image)
     levels = jax.jit(pyramid.apply)(seeded_variables(pyramid, outputs), outputs)
     for level, output in enumerate(levels, start=2):

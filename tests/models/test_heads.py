@@ -3,8 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amodal_jax.models.heads import CONVOLUTIONS, ConvolutionBranch, MaskHead
-from amodal_jax.models.mlc import MultiLevelCoding
+from amodal_jax.models.heads.convolutions import CONVOLUTIONS, ConvolutionBranch, HeadConfig
+from amodal_jax.models.heads.mask import MaskHead
+from amodal_jax.models.heads.mlc import MultiLevelCoding
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2, 3])
@@ -26,7 +27,7 @@ def test_guidance_joins_after_the_layer_that_it_is_told_to(layer):
 
 
 def test_a_branch_gives_its_input_and_every_convolution_in_order():
-    branch = ConvolutionBranch(4, 8)
+    branch = ConvolutionBranch(HeadConfig(channels=4, fc_channels=8))
     features = jax.random.normal(jax.random.key(0), (2, 7, 7, 4))
     (_, layers), variables = branch.init_with_output(jax.random.key(1), features)
     np.testing.assert_array_equal(layers[0], features)

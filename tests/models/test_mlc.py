@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from amodal_jax.models.mlc import MultiLevelCoding, ReleasedMultiLevelCoding
+from amodal_jax.models.heads.mlc import MLCConfig, MultiLevelCoding, ReleasedMultiLevelCoding
 
 CHANNELS = 4
 CONV = 9 * CHANNELS * CHANNELS + CHANNELS  # C -> C
@@ -34,7 +34,7 @@ def _run(module):
     ],
 )
 def test_every_row_of_table_7_has_its_parameters_and_shape(changes, parameters):
-    output, params, _ = _run(MultiLevelCoding(CHANNELS, **changes))
+    output, params, _ = _run(MultiLevelCoding(CHANNELS, MLCConfig(**changes)))
     assert output.shape == (3, 14, 14, CHANNELS)
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == parameters
 

@@ -3,8 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amodal_jax.models.resnet import ResNet
+from amodal_jax.models.backbones.resnet import BackboneConfig, ResNet
 from tests.models.backbone_golden import load_golden, seeded_variables
+
+
+def resnet(depth, *, dtype=jnp.float32, **settings):
+    return ResNet(BackboneConfig(**({"depth": depth, "frozen_stages": 0} | settings)), dtype=dtype)
 
 
 def shapes_of(module, *arguments):
@@ -14,17 +18,17 @@ def shapes_of(module, *arguments):
 @pytest.mark.parametrize(("depth", "count"), [(18, 11_176_512), (50, 23_508_032), (101, 42_500_160)])
 def test_parameter_count_is_torchvisions(depth, count):
     """Without the classifier; the affine values of the normalisations included, their statistics not."""
-    _, frozen = shapes_of(ResNet(depth), jnp.zeros((1, 64, 64, 3)))
+    _, frozen = shapes_of(resnet(depth), jnp.zeros((1, 64, 64, 3)))
     affine = [leaf for path, leaf in jax.tree.leaves_with_path(frozen["frozen"]) if path[-1].key in ("scale", "bias")]
     assert sum(leaf.size for leaf in jax.tree.leaves(frozen["params"]) + affine) == count
-    _, group = shapes_of(ResNet(depth, norm="group_norm"), jnp.zeros((1, 64, 64, 3)))
+    _, group = shapes_of(resnet(depth, norm="group_norm"), jnp.zeros((1, 64, 64, 3)))
     assert sum(leaf.size for leaf in jax.tree.leaves(group)) == count
 
 
 @pytest.mark.parametrize(("depth", "expansion"), [(18, 1), (50, 4)])
 @pytest.mark.parametrize("width", [64, 16])
 def test_output_shapes(depth, expansion, width):
-    outputs, _ = shapes_of(ResNet(depth, width=width), jnp.zeros((2, 65, 97, 3)))
+    outputs, _ = shapes_of(resnet(depth, width=width), jnp.zeros((2, 65, 97, 3)))
     sizes = [(17, 25), (9, 13), (5, 7), (3, 4)]
     assert [x.shape for x in outputs] == [(2, *size, expansion * width * 2**i) for i, size in enumerate(sizes)]
 
@@ -33,7 +37,7 @@ def test_output_shapes(depth, expansion, width):
 def test_outputs_are_torchvisions(depth, norm):
     golden = load_golden()
     image = jnp.asarray(golden["image"])
-    network = ResNet(depth, norm=norm)
+    network = resnet(depth, norm=norm)
     outputs = jax.jit(network.apply)(seeded_variables(network, image), image)
     for level, output in enumerate(outputs, start=2):
         expected = golden[f"resnet{depth}_c{level}"]
@@ -42,7 +46,7 @@ def test_outputs_are_torchvisions(depth, norm):
 
 def test_stride_in_1x1_moves_the_stride():
     image = jnp.zeros((1, 64, 64, 3))
-    networks = [ResNet(50, width=8, stride_in_1x1=value) for value in (False, True)]
+    networks = [resnet(50, width=8, stride_in_1x1=value) for value in (False, True)]
     plain, msra = (shapes_of(network, image) for network in networks)
     assert jax.tree.map(jnp.shape, plain) == jax.tree.map(jnp.shape, msra)
     flops = [jax.jit(network.apply).lower(plain[1], image).cost_analysis()["flops"] for network in networks]
@@ -51,7 +55,7 @@ def test_stride_in_1x1_moves_the_stride():
 
 @pytest.mark.parametrize("frozen_stages", [2, 5])
 def test_frozen_stages_get_no_gradient(frozen_stages):
-    network = ResNet(18, norm="group_norm", width=8, frozen_stages=frozen_stages)
+    network = resnet(18, norm="group_norm", width=8, frozen_stages=frozen_stages)
     image = jax.random.normal(jax.random.key(1), (1, 32, 32, 3))
     variables = jax.jit(network.init)(jax.random.key(0), image)
     gradients = jax.jit(jax.grad(lambda v: sum(jnp.square(x).sum() for x in network.apply(v, image))))(variables)
@@ -62,6 +66,6 @@ def test_frozen_stages_get_no_gradient(frozen_stages):
 
 
 def test_compute_type():
-    outputs, variables = shapes_of(ResNet(18, width=8, dtype=jnp.bfloat16), jnp.zeros((1, 64, 64, 3)))
+    outputs, variables = shapes_of(resnet(18, width=8, dtype=jnp.bfloat16), jnp.zeros((1, 64, 64, 3)))
     assert {x.dtype for x in outputs} == {jnp.dtype(jnp.bfloat16)}
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amodal_jax.build import build_detector
 from amodal_jax.config import AnchorConfig, EvaluationConfig, RPNConfig
+from amodal_jax.network import build_network
+from amodal_jax.structures import AnchorScores
 from tests.micro import micro_config
 
 
@@ -31,13 +32,14 @@ def test_proposals_are_those_of_torchvision(golden, phase):
             post_nms_test=int(post_test),
         ),
     )
-    config = dataclasses.replace(config, evaluation=EvaluationConfig(nms_threshold=0.3))
-    detector = build_detector(config, input_size=(48, 112))
-    anchors = detector.anchors(tuple(np.zeros((2, *size, 1)) for size in golden["feature_sizes"]))
+    network = build_network(dataclasses.replace(config, evaluation=EvaluationConfig(nms_threshold=0.3)))
+    anchors = network.rpn.place_anchors([tuple(size) for size in golden["feature_sizes"].tolist()], (48, 112))
     ends = np.cumsum([len(level) for level in anchors])[:-1]
     logits, deltas = (np.split(golden[name], ends, axis=1) for name in ("logits", "deltas"))
     propose = jax.jit(
-        lambda *arrays: detector.propose(arrays[0], arrays[1], anchors, arrays[2], train=phase == "training")
+        lambda logits, deltas, sizes: network.rpn.propose(
+            AnchorScores(logits, deltas, anchors), sizes, train=phase == "training"
+        )
     )
     found = propose(*jax.tree.map(jnp.asarray, (logits, deltas, golden["image_sizes"])))
     assert found.valid.shape == (2, post_train if phase == "training" else post_test)

@@ -3,7 +3,8 @@
 Shape shorthand in this module: B images, H x W input size, h x w output size, C channels, O output channels.
 """
 
-from typing import Literal
+import dataclasses
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +12,33 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from amodal_jax.errors import require
 from amodal_jax.models.layers import Conv, Norm, make_norm
 
 BLOCKS_PER_STAGE = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneConfig:
+    """The residual network."""
+
+    depth: Literal[18, 50, 101] = 50
+    """Number of layers."""
+    width: int = 64
+    """Channels of the stem; stage i = 1..4 has width * 2 ** (i - 1), times 4 at the output of depths 50 and 101."""
+    norm: Literal["frozen_batch_norm", "group_norm"] = "frozen_batch_norm"
+    """Normalisation after each convolution."""
+    stride_in_1x1: bool = False
+    """Whether bottlenecks take their stride in the first 1x1 convolution, as MSRA's weights do, or in the 3x3 one."""
+    frozen_stages: int = 2
+    """Parts that are not trained: 1 the stem, 2 the stem and the first stage, and so on, as in fine-tuning."""
+
+    expected_by_weights: ClassVar[tuple[str, ...]] = ("stride_in_1x1",)
+    of_the_weights: ClassVar[tuple[str, ...]] = ("depth", "width", "norm")
+
+    def __post_init__(self):
+        require(self.width > 0, "model.backbone.width", "must be positive")
+        require(0 <= self.frozen_stages <= 5, "model.backbone.frozen_stages", "must be within 0..5")
 
 
 class BasicBlock(nn.Module):
@@ -30,10 +55,9 @@ class BasicBlock(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Float[Array, "B H W C"]) -> Float[Array, "B h w O"]:
-        use_bias = self.norm == "none"
-        x = Conv(self.width, 3, self.stride, use_bias=use_bias, dtype=self.dtype, name="conv1")(inputs)
+        x = Conv(self.width, 3, self.stride, use_bias=False, dtype=self.dtype, name="conv1")(inputs)
         x = nn.relu(make_norm(self.norm, self.dtype, "bn1")(x))
-        x = Conv(self.width, 3, use_bias=use_bias, dtype=self.dtype, name="conv2")(x)
+        x = Conv(self.width, 3, use_bias=False, dtype=self.dtype, name="conv2")(x)
         x = make_norm(self.norm, self.dtype, "bn2")(x)
         return nn.relu(x + shortcut(inputs, self.width, self.stride, self.norm, self.dtype))
 
@@ -54,13 +78,12 @@ class Bottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Float[Array, "B H W C"]) -> Float[Array, "B h w O"]:
-        use_bias = self.norm == "none"
         stride_1x1, stride_3x3 = (self.stride, 1) if self.stride_in_1x1 else (1, self.stride)
-        x = Conv(self.width, 1, stride_1x1, use_bias=use_bias, dtype=self.dtype, name="conv1")(inputs)
+        x = Conv(self.width, 1, stride_1x1, use_bias=False, dtype=self.dtype, name="conv1")(inputs)
         x = nn.relu(make_norm(self.norm, self.dtype, "bn1")(x))
-        x = Conv(self.width, 3, stride_3x3, use_bias=use_bias, dtype=self.dtype, name="conv2")(x)
+        x = Conv(self.width, 3, stride_3x3, use_bias=False, dtype=self.dtype, name="conv2")(x)
         x = nn.relu(make_norm(self.norm, self.dtype, "bn2")(x))
-        x = Conv(4 * self.width, 1, use_bias=use_bias, dtype=self.dtype, name="conv3")(x)
+        x = Conv(4 * self.width, 1, use_bias=False, dtype=self.dtype, name="conv3")(x)
         x = make_norm(self.norm, self.dtype, "bn3")(x)
         return nn.relu(x + shortcut(inputs, 4 * self.width, self.stride, self.norm, self.dtype))
 
@@ -71,47 +94,50 @@ def shortcut(
     """The block's input, projected by downsample_conv and downsample_norm where its shape is not the output's."""
     if stride == 1 and inputs.shape[-1] == features:
         return inputs
-    x = Conv(features, 1, stride, use_bias=norm == "none", dtype=dtype, name="downsample_conv")(inputs)
+    x = Conv(features, 1, stride, use_bias=False, dtype=dtype, name="downsample_conv")(inputs)
     return make_norm(norm, dtype, "downsample_norm")(x)
 
 
 class ResNet(nn.Module):
     """ResNet up to its last convolutional stage."""
 
-    depth: Literal[18, 50, 101]
-    """Number of layers."""
-    norm: Norm = "frozen_batch_norm"
-    """Normalisation after each convolution."""
-    width: int = 64
-    """Channels of the stem; stage i = 1..4 has width * 2 ** (i - 1), times 4 at the output of depths 50 and 101."""
-    stride_in_1x1: bool = False
-    """Whether bottlenecks take their stride in the first 1x1 convolution, as MSRA's weights do."""
-    frozen_stages: int = 0
-    """Parts that get no gradient: 1 the stem, 2 the stem and layer1, and so on."""
+    config: BackboneConfig = BackboneConfig()
+    """Its settings."""
     dtype: DTypeLike = jnp.float32
     """Type of the arithmetic."""
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """How the names of the parts begin that are not trained; their gradients are stopped."""
+        stages = self.config.frozen_stages
+        return ("conv1", "bn1", *(f"layer{stage}_" for stage in range(1, stages))) if stages else ()
+
+    @property
+    def summary(self) -> str:
+        """What it is, in a few words."""
+        return f"ResNet-{self.config.depth}, {self.config.norm.replace('_', ' ')}"
 
     @nn.compact
     def __call__(self, images: Float[Array, "B H W 3"]) -> tuple[Float[Array, "B _ _ _"], ...]:
         """Normalised images to the stages' outputs C2, C3, C4, C5 at strides 4, 8, 16 and 32."""
-        use_bias = self.norm == "none"
-        x = Conv(self.width, 7, 2, use_bias=use_bias, dtype=self.dtype, name="conv1")(images)
-        x = nn.relu(make_norm(self.norm, self.dtype, "bn1")(x))
+        config = self.config
+        x = Conv(config.width, 7, 2, use_bias=False, dtype=self.dtype, name="conv1")(images)
+        x = nn.relu(make_norm(config.norm, self.dtype, "bn1")(x))
         # nn.max_pool pads with minus infinity, as torch does.
         x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
-        if self.frozen_stages >= 1:
+        if config.frozen_stages >= 1:
             x = jax.lax.stop_gradient(x)
         outputs = []
-        for stage, blocks in enumerate(BLOCKS_PER_STAGE[self.depth], start=1):
+        for stage, blocks in enumerate(BLOCKS_PER_STAGE[config.depth], start=1):
             for block in range(blocks):
                 stride = 2 if stage > 1 and block == 0 else 1
                 name = f"layer{stage}_{block}"
-                width = self.width * 2 ** (stage - 1)
-                if self.depth == 18:
-                    x = BasicBlock(width, stride, self.norm, self.dtype, name=name)(x)
+                width = config.width * 2 ** (stage - 1)
+                if config.depth == 18:
+                    x = BasicBlock(width, stride, config.norm, self.dtype, name=name)(x)
                 else:
-                    x = Bottleneck(width, stride, self.norm, self.stride_in_1x1, self.dtype, name=name)(x)
-            if self.frozen_stages >= stage + 1:
+                    x = Bottleneck(width, stride, config.norm, config.stride_in_1x1, self.dtype, name=name)(x)
+            if config.frozen_stages >= stage + 1:
                 x = jax.lax.stop_gradient(x)
             outputs.append(x)
         return tuple(outputs)

@@ -3,28 +3,41 @@
 Shape shorthand in this module: N proposals, K foreground classes, K1 = K + 1 with the background at 0, D detections.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jaxtyping import Array, Float
 
+from amodal_jax.errors import require
 from amodal_jax.ops import boxes as box_ops
 from amodal_jax.ops.nms import nms
-from amodal_jax.structures import Array as Leaf
-from amodal_jax.structures import Proposals
+from amodal_jax.structures import Proposals, SelectedBoxes
 
 MINIMUM_SIDE = 1e-2  # pixels; torchvision drops thinner detections
 CLASSES_AT_ONCE = 8  # bounds the memory of class-wise NMS, N * N booleans each
 
 
-@struct.dataclass
-class SelectedBoxes:
-    """The final boxes of an image, best first."""
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """Which detections count, and how they are computed."""
 
-    boxes: Leaf  # float32 [..., D, 4], pixels of the network's input
-    scores: Leaf  # float32 [..., D]
-    labels: Leaf  # int32 [..., D], 0 is the first foreground class
-    valid: Leaf  # bool [..., D]
+    batch_size: int = 8
+    """Images a step, of all devices together."""
+    score_threshold: float = 0.05
+    """Detections up to this score are dropped."""
+    nms_threshold: float = 0.5
+    """IoU over which detections of a class suppress each other."""
+    max_detections: int = 100
+    """Detections of an image, of all classes; an evaluation says in how many images this may cut some off."""
+    mask_threshold: float = 0.5
+    """Pixels of a probability over this belong to a mask."""
+
+    def __post_init__(self):
+        for name in ("batch_size", "max_detections"):
+            require(getattr(self, name) > 0, f"evaluation.{name}", "must be positive")
+        for name in ("score_threshold", "nms_threshold", "mask_threshold"):
+            require(0 <= getattr(self, name) <= 1, f"evaluation.{name}", "must be within [0, 1]")
 
 
 def select_detections(
@@ -35,9 +48,7 @@ def select_detections(
     width: Array,
     *,
     box_weights: tuple[float, float, float, float],
-    score_threshold: float,
-    nms_threshold: float,
-    max_detections: int,
+    settings: EvaluationConfig,
 ) -> SelectedBoxes:
     """One image's detections (torchvision's `postprocess_detections`).
 
@@ -49,17 +60,17 @@ def select_detections(
     boxes = box_ops.decode(deltas[:, 1:], proposals.boxes[:, None], weights=box_weights)
     boxes = box_ops.clip(boxes, height, width).transpose(1, 0, 2)  # [K, N, 4]
     sides = boxes[..., 2:] - boxes[..., :2]
-    valid = proposals.valid & (scores > score_threshold) & (sides >= MINIMUM_SIDE).all(-1)
+    valid = proposals.valid & (scores > settings.score_threshold) & (sides >= MINIMUM_SIDE).all(-1)
 
     def keep_in_class(candidates: tuple[Array, Array, Array]) -> Array:
         class_boxes, class_scores, class_valid = candidates
-        return nms(class_boxes, class_scores, class_valid, nms_threshold)
+        return nms(class_boxes, class_scores, class_valid, settings.nms_threshold)
 
     keep = jax.lax.map(keep_in_class, (boxes, scores, valid), batch_size=CLASSES_AT_ONCE)
     candidates = jnp.where(keep, scores, -jnp.inf).reshape(-1)
-    count = min(max_detections, candidates.shape[0])
+    count = min(settings.max_detections, candidates.shape[0])
     top_scores, top = jax.lax.top_k(candidates, count)
-    fill = max_detections - count
+    fill = settings.max_detections - count
     found = jnp.pad(top_scores > -jnp.inf, (0, fill))
     return SelectedBoxes(
         boxes=jnp.pad(boxes.reshape(-1, 4)[top], ((0, fill), (0, 0))),

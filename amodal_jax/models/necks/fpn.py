@@ -3,12 +3,28 @@
 Shape shorthand in this module: B images, H x W a finer level's size, h x w a coarser level's size, C channels.
 """
 
+import dataclasses
+from typing import TYPE_CHECKING
+
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from amodal_jax.models.layers import Conv, Norm, kaiming_uniform, make_norm
+from amodal_jax.models.necks import NeckConfig
+
+if TYPE_CHECKING:
+    from amodal_jax.models.config import ModelConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class FPNConfig(NeckConfig):
+    """The feature pyramid network; it has no settings of its own."""
+
+    def build(self, model: "ModelConfig") -> "FPN":
+        """The neck of a network."""
+        return FPN(model.fpn_channels, norm=model.heads.norm, dtype=model.dtype)
 
 
 class FPN(nn.Module):
@@ -20,6 +36,11 @@ class FPN(nn.Module):
     """Normalisation after each convolution."""
     dtype: DTypeLike = jnp.float32
     """Type of the arithmetic."""
+
+    @property
+    def summary(self) -> str:
+        """What it is, in a few words."""
+        return "FPN"
 
     @nn.compact
     def __call__(self, stages: tuple[Float[Array, "B _ _ _"], ...]) -> tuple[Float[Array, "B _ _ C"], ...]:

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amodal_jax.build import build_detector
 from amodal_jax.config import EvaluationConfig, RoIConfig, RPNConfig
-from amodal_jax.models.detections import select_detections
+from amodal_jax.models.selection import select_detections
+from amodal_jax.network import build_network
 from amodal_jax.structures import Proposals
 from tests.micro import micro_config
 
@@ -23,13 +23,13 @@ def test_detections_are_those_of_torchvision(slots):
         rpn=RPNConfig(nms_threshold=0.8),
     )
     evaluation = EvaluationConfig(score_threshold=0.07, nms_threshold=0.4, max_detections=slots)
-    detector = build_detector(dataclasses.replace(config, evaluation=evaluation))
+    boxes_of = build_network(dataclasses.replace(config, evaluation=evaluation)).boxes
     logits, deltas, boxes = (
         jnp.concatenate([golden[name], golden[name][:, :5] + more], axis=1)
         for name, more in (("logits", 0), ("deltas", 0), ("proposals", 25))
     )
     valid = jnp.broadcast_to(jnp.arange(65) < 60, (2, 65))
-    found = jax.jit(detector.select)(
+    found = jax.jit(boxes_of.choose)(
         logits.reshape(130, 5),
         deltas.reshape(130, 5, 4),
         Proposals(boxes, jnp.zeros((2, 65)), valid),
@@ -60,8 +60,6 @@ def test_thin_boxes_are_dropped_as_torchvision_drops_them(side, found):
         jnp.float32(50),
         jnp.float32(50),
         box_weights=(10.0, 10.0, 5.0, 5.0),
-        score_threshold=0.05,
-        nms_threshold=0.5,
-        max_detections=3,
+        settings=EvaluationConfig(score_threshold=0.05, nms_threshold=0.5, max_detections=3),
     )
     assert selected.valid.tolist() == [found, False, False]

@@ -2,8 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from amodal_jax.build import build_detector
+from amodal_jax.network import build_network
 from amodal_jax.ops import boxes as box_ops
+from amodal_jax.structures import AnchorScores
 from tests.micro import SLOTS, image_keys, micro_batch, micro_config
 
 LEVEL_SIZES = ((16, 24), (8, 12), (4, 6), (2, 3), (1, 2))
@@ -12,7 +13,7 @@ LEVEL_SIZES = ((16, 24), (8, 12), (4, 6), (2, 3), (1, 2))
 def test_samples_are_what_their_overlaps_make_them():
     """Of anchors and proposals of three images: one as it is, one all over which is a crowd, one to fill the batch."""
     config = micro_config()
-    detector = build_detector(config)
+    detector = build_network(config)
     batch = micro_batch(3)
     everywhere = jnp.array([-300.0, -300, 500, 500])  # anchors reach beyond the image
     truth = batch.truth.replace(
@@ -21,14 +22,23 @@ def test_samples_are_what_their_overlaps_make_them():
     )
     batch = batch.replace(truth=truth, valid=jnp.array([True, True, False]))
     rng = np.random.default_rng(0)
-    levels = tuple(jnp.zeros((3, *size, 1)) for size in LEVEL_SIZES)
-    counts = [3 * height * width for height, width in LEVEL_SIZES]
-    outputs = tuple(
-        [jnp.asarray(rng.normal(0, 0.3, (3, count, *shape)), jnp.float32) for count in counts] for shape in ((), (4,))
+    anchors_of = detector.rpn.place_anchors(LEVEL_SIZES, (64, 96))
+    logits, deltas = (
+        [jnp.asarray(rng.normal(0, 0.3, (3, len(level), *shape)), jnp.float32) for level in anchors_of]
+        for shape in ((), (4,))
     )
-    anchors, rois = jax.jit(lambda keys: detector.sample(levels, outputs, batch, keys))(image_keys(3))
-    truth_boxes = detector.input_truth_boxes(batch)
-    every_anchor = jnp.concatenate([jnp.asarray(level) for level in detector.anchors(levels)])
+
+    @jax.jit
+    def sample(keys):
+        inputs = detector.preprocess(batch.images, batch.sizes, batch.truth)
+        scores = AnchorScores(logits, deltas, anchors_of)
+        proposals = detector.rpn.propose(scores, inputs.sizes, train=True)
+        anchor_samples = detector.rpn.sample(scores, inputs.truth, batch.valid, keys)
+        return inputs, anchor_samples, detector.boxes.sample(proposals, inputs.truth, batch.valid, keys)
+
+    inputs, anchors, rois = sample(image_keys(3))
+    truth_boxes = inputs.truth.boxes
+    every_anchor = jnp.concatenate([jnp.asarray(level) for level in anchors_of])
     rpn, roi = config.model.rpn, config.model.roi
     kinds = (
         (anchors, every_anchor[anchors.indices], rpn.batch_size, rpn.positive_fraction, rpn.background_iou),

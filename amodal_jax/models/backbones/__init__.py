@@ -1,0 +1,1 @@
+"""Images to the feature maps of several strides."""

@@ -1,0 +1,1 @@
+"""The branches on the features of regions."""

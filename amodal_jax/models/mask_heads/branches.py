@@ -1,0 +1,120 @@
+"""Independent amodal and inmodal mask branches, each with Multi-Level Coding where that is asked for (paper section 4).
+
+Shape shorthand in this module: B images, P slots of positive regions, n detections, C channels, S cells a side of the
+mask features, M = 2 S mask cells a side, K1 classes with the background at 0.
+"""
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int, Key
+
+from amodal_jax import losses as loss
+from amodal_jax.losses import Mean
+from amodal_jax.models.branch import Branch
+from amodal_jax.models.heads.convolutions import HeadConfig
+from amodal_jax.models.heads.mask import MaskHead
+from amodal_jax.models.heads.mlc import MLCConfig, build_mlc
+from amodal_jax.models.mask_heads import MaskConfig
+from amodal_jax.models.mask_targets import MaskKind, MaskTargets
+
+if TYPE_CHECKING:
+    from amodal_jax.models.config import ModelConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class BranchesConfig(MaskConfig):
+    """The paper's mask branches; `model.heads` and `model.mlc` hold their settings."""
+
+    def build(self, model: "ModelConfig") -> "MaskBranches":
+        """The mask stage of a network."""
+        return MaskBranches(model.heads, model.mlc, model.classes, model.dtype)
+
+
+class MaskBranches(nn.Module):
+    """A mask branch for each kind of mask; they share nothing."""
+
+    heads: HeadConfig
+    """The branches' settings."""
+    mlc: MLCConfig
+    """The coding's settings."""
+    classes: int
+    """K1, foreground classes and the background."""
+    dtype: DTypeLike = jnp.float32
+    """Type of the arithmetic."""
+
+    def setup(self):
+        self.amodal_mask_head = self._head() if self.heads.amodal_mask else None
+        self.inmodal_mask_head = self._head() if self.heads.inmodal_mask else None
+
+    def _head(self) -> MaskHead:
+        heads = self.heads
+        mlc = build_mlc(self.mlc, heads.channels, self.dtype) if self.mlc.enabled else None
+        return MaskHead(
+            heads.channels, self.classes, mlc=mlc, mlc_layer=self.mlc.mask_layer, norm=heads.norm, dtype=self.dtype
+        )
+
+    @property
+    def mask_kinds(self) -> tuple[MaskKind, ...]:
+        """The kinds of masks that it predicts."""
+        kinds: dict[MaskKind, bool] = {"amodal": self.heads.amodal_mask, "inmodal": self.heads.inmodal_mask}
+        return tuple(kind for kind, there in kinds.items() if there)
+
+    @property
+    def guidance_layer(self) -> int | None:
+        """a of MLC(a, b); None without MLC."""
+        return self.mlc.box_layer if self.mlc.enabled else None
+
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        """Its runs of layers. Where the weights of another network have one mask branch, it starts both."""
+        other = {"amodal": "inmodal", "inmodal": "amodal"}
+        found = []
+        for kind in self.mask_kinds:
+            name, stand_in = f"{kind}_mask_head", f"{other[kind]}_mask_head"
+            layers = (("mask_fcn_logits", 1),)
+            found.append(Branch(name, ("fpn",), class_layers=layers, late=("conv5_mask",), stand_in=stand_in))
+            if self.mlc.enabled:
+                inputs = ("fpn", "box_head", "occlusion_head")
+                found.append(Branch(f"{name}/mlc", inputs, stand_in=f"{stand_in}/mlc", same_settings="model.mlc"))
+        return tuple(found)
+
+    @property
+    def summary(self) -> tuple[str, ...]:
+        """What it has, in a few words each."""
+        mlc = (f"MLC({self.mlc.box_layer}, {self.mlc.mask_layer})",) if self.mlc.enabled else ()
+        return (*(f"{kind} mask" for kind in self.mask_kinds), *mlc)
+
+    def logits(
+        self, features: Float[Array, "n S S C"], labels: Int[Array, " n"], guidance: tuple[Any, ...]
+    ) -> dict[MaskKind, Float[Array, "n M M"]]:
+        """The logits of each kind's masks, of the class that each region is said to be of (0: background)."""
+        heads = {"amodal": self.amodal_mask_head, "inmodal": self.inmodal_mask_head}
+        found = {}
+        for kind in self.mask_kinds:
+            of_all = heads[kind](features, guidance)
+            found[kind] = jnp.take_along_axis(of_all, labels[:, None, None, None], axis=-1)[..., 0]
+        return found
+
+    def losses(
+        self,
+        features: Float[Array, "BP S S C"],
+        targets: MaskTargets,
+        guidance: tuple[Any, ...],
+        keys: Key[Array, " B"],
+    ) -> dict[str, Mean]:
+        """A term for each kind: the binary cross-entropy of the true class's mask."""
+        return {
+            f"{kind}_mask": loss.mask(logits, targets.masks(kind, logits.shape[-1]), targets.valid)
+            for kind, logits in self.logits(features, targets.labels, guidance).items()
+        }
+
+    def masks(
+        self, features: Float[Array, "Bn S S C"], labels: Int[Array, " Bn"], guidance: tuple[Any, ...]
+    ) -> dict[str, Float[Array, "Bn M M"]]:
+        """The probabilities of each kind's masks; labels count from 0, the first foreground class."""
+        return {kind: jax.nn.sigmoid(logits) for kind, logits in self.logits(features, labels + 1, guidance).items()}

@@ -1,0 +1,54 @@
+"""What the masks of a step's positive regions are to become, each kind computed where it is asked for.
+
+Shape shorthand in this module: B images, G ground-truth slots, P slots of positive regions, M mask cells a side.
+"""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from amodal_jax.ops.masks import mask_targets
+from amodal_jax.structures import GroundTruth, RoISamples
+
+MaskKind = Literal["amodal", "inmodal"]
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskTargets:
+    """The positive regions of a step and their targets; masks see no others (paper section 4.2)."""
+
+    truth: GroundTruth
+    """With boxes in pixels of the network's input."""
+    boxes: Float[Array, "B P 4"]
+    """The regions, in the same pixels."""
+    truth_index: Int[Array, "B P"]
+    """The instance of each."""
+    valid: Bool[Array, " BP"]
+    """Which slots hold a positive region, flattened over the images."""
+
+    @classmethod
+    def of(cls, samples: RoISamples, truth: GroundTruth, slots: int) -> "MaskTargets":
+        """Those of sampled regions, of which the first `slots` of each image hold all positive ones."""
+        valid = (samples.positive & samples.valid)[:, :slots].reshape(-1)
+        return cls(truth, samples.boxes[:, :slots], samples.truth_index[:, :slots], valid)
+
+    @property
+    def labels(self) -> Int[Array, " BP"]:
+        """The class of each region, where 0 is the background."""
+        return jnp.take_along_axis(self.truth.labels, self.truth_index, axis=1).reshape(-1) + 1
+
+    def masks(self, kind: MaskKind, size: int) -> Float[Array, "BP M M"]:
+        """The amodal or the inmodal mask of each region's instance within the region, of `size` cells a side."""
+        crops = self.truth.amodal_crops if kind == "amodal" else self.truth.inmodal_crops
+        targets = jax.vmap(lambda *image: mask_targets(*image, size=size))(
+            crops, self.truth.boxes, self.boxes, self.truth_index
+        )
+        return targets.reshape(-1, size, size)
+
+    def invisible(self, size: int) -> Float[Array, "BP M M"]:
+        """What is hidden of each region's instance within the region: amodal and not inmodal."""
+        amodal, inmodal = self.masks("amodal", size), self.masks("inmodal", size)
+        return amodal * (1 - inmodal)
