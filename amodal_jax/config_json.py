@@ -21,7 +21,7 @@ KIND = "kind"
 
 def to_values(section: Any) -> dict[str, Any]:
     """A configuration or one of its sections as nested dictionaries of JSON values."""
-    values = {KIND: section.kind} if isinstance(section, Kind) else {}
+    values: dict[str, Any] = {KIND: section.kind} if isinstance(section, Kind) else {}
     for field in dataclasses.fields(section):
         value = getattr(section, field.name)
         values[field.name] = to_values(value) if dataclasses.is_dataclass(value) else value
@@ -77,7 +77,7 @@ def _set(values: dict[str, Any], path: str, text: str) -> None:
     *sections, name = path.split(".")
     for depth, section in enumerate(sections):
         section_type = _field_type(section_type, section, ".".join(sections[:depth]))
-        if not dataclasses.is_dataclass(section_type):
+        if not isinstance(section_type, type) or not dataclasses.is_dataclass(section_type):
             raise ConfigError(f"{path}: {section} has no fields")
         parent, target = target, target[section]
         if issubclass(section_type, Kind) and name != KIND:

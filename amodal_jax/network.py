@@ -49,6 +49,9 @@ class Network(Protocol):
     def detect(self, images: UInt8[Array, "B H W 3"], sizes: Int[Array, "B 2"]) -> Detections:
         """The objects of images of true (height, width) `sizes`; boxes in their own pixels."""
 
+    def __hash__(self) -> int:
+        """Networks of equal settings are equal, so that what is compiled for one serves the other."""
+
     def apply(self, variables: Variables, *arguments: Any, method: Any) -> Any:
         """Calls a method with these variables, as Flax does."""
 

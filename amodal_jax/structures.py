@@ -46,7 +46,7 @@ class NetworkInput:
     pixels: Array  # float32 [B, H2, W2, 3], normalised, 0 outside the resized image
     sizes: Array  # int32 [B, 2], (height, width) of the resized images
     source_sizes: Array  # int32 [B, 2], (height, width) of the images as they came
-    truth: GroundTruth | None  # with boxes in pixels of the network's input; None in inference
+    truth: Any  # GroundTruth with boxes in pixels of the network's input; None in inference
 
 
 @struct.dataclass

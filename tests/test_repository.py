@@ -1,17 +1,12 @@
 """What holds for the repository as a whole: the direction of imports, what is tracked, that every config loads."""
 
 import ast
-import dataclasses
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-import configs
-from amodal_jax.config_json import from_json, to_json
-from amodal_jax.network import build_network
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE_FILES = sorted((ROOT / "amodal_jax").rglob("*.py"))
@@ -143,13 +138,3 @@ def test_tracked_files_are_small():
     tracked = [ROOT / name for name in listed.stdout.split("\0") if name]
     assert tracked
     assert not [path for path in tracked if path.is_file() and path.stat().st_size > 2_000_000]
-
-
-@pytest.mark.parametrize("name", configs.config_names())
-def test_every_config_loads_builds_and_survives_json(name):
-    config = configs.load_config(name)
-    assert config.name == name
-    assert from_json(to_json(config)) == config
-    # Without class names of its own a configuration takes the dataset's.
-    names = config.model.class_names or ("thing",)
-    build_network(dataclasses.replace(config, model=dataclasses.replace(config.model, class_names=names)))

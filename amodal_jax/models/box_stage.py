@@ -5,6 +5,7 @@ slots, D detections, K1 classes with the background at 0, C channels, s cells a 
 network's input.
 """
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -88,7 +89,7 @@ class BoxStage(nn.Module):
                 positive_fraction=self.roi.positive_fraction,
             )
         )(keys, proposals, truth.boxes, truth.valid, truth.crowd)
-        return samples.replace(valid=samples.valid & image_valid[:, None])
+        return dataclasses.replace(samples, valid=samples.valid & image_valid[:, None])
 
     def losses(
         self, features: Float[Array, "BS s s C"], samples: RoISamples, truth: GroundTruth

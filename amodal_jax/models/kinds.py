@@ -9,7 +9,6 @@ import dataclasses
 import difflib
 import importlib
 import pkgutil
-import typing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from amodal_jax.errors import ConfigError
@@ -66,4 +65,4 @@ def find_kind(base: type[K], name: Any, field: str) -> type[K]:
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
     )
-    return typing.cast(type[K], found)
+    return found

@@ -49,6 +49,5 @@ class MaskTargets:
         return targets.reshape(-1, size, size)
 
     def invisible(self, size: int) -> Float[Array, "BP M M"]:
-        """What is hidden of each region's instance within the region: amodal and not inmodal."""
-        amodal, inmodal = self.masks("amodal", size), self.masks("inmodal", size)
-        return amodal * (1 - inmodal)
+        """What is hidden of each region's instance within the region: where its two masks differ."""
+        return jnp.abs(self.masks("amodal", size) - self.masks("inmodal", size))

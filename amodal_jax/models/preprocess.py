@@ -70,7 +70,8 @@ class Preprocess:
         resized_sizes = self.resized_sizes(sizes)
         pixels = jax.vmap(self._prepare)(images, sizes, resized_sizes)
         if truth is not None:
-            truth = truth.replace(boxes=truth.boxes * (resized_sizes / sizes)[:, None, (1, 0, 1, 0)])
+            boxes = truth.boxes * (resized_sizes / sizes)[:, None, (1, 0, 1, 0)]
+            truth = dataclasses.replace(truth, boxes=boxes)
         return NetworkInput(pixels=pixels, sizes=resized_sizes, source_sizes=sizes, truth=truth)
 
     def resized_sizes(self, sizes: Int[Array, "B 2"]) -> Int[Array, "B 2"]:

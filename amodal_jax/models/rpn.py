@@ -152,7 +152,9 @@ class RegionProposalNetwork(nn.Module):
     def __call__(self, levels: Sequence[Float[Array, "B _ _ C"]], canvas: tuple[int, int]) -> AnchorScores:
         """What it says of the anchors of `levels`, which are of an input of `canvas` (height, width)."""
         logits, deltas = self.rpn_head(levels)
-        return AnchorScores(logits, deltas, self.place_anchors([level.shape[1:3] for level in levels], canvas))
+        return AnchorScores(
+            logits, deltas, self.place_anchors([(level.shape[1], level.shape[2]) for level in levels], canvas)
+        )
 
     def place_anchors(
         self, level_sizes: Sequence[tuple[int, int]], canvas: tuple[int, int]
@@ -201,7 +203,7 @@ class RegionProposalNetwork(nn.Module):
                 positive_fraction=config.positive_fraction,
             )
         )(keys, truth.boxes, truth.valid, truth.crowd)
-        return samples.replace(valid=samples.valid & image_valid[:, None])
+        return dataclasses.replace(samples, valid=samples.valid & image_valid[:, None])
 
     def losses(self, scores: AnchorScores, samples: AnchorSamples, truth: GroundTruth) -> dict[str, Mean]:
         """The two loss terms of given samples."""

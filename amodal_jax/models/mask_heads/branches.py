@@ -108,13 +108,18 @@ class MaskBranches(nn.Module):
         keys: Key[Array, " B"],
     ) -> dict[str, Mean]:
         """A term for each kind: the binary cross-entropy of the true class's mask."""
-        return {
-            f"{kind}_mask": loss.mask(logits, targets.masks(kind, logits.shape[-1]), targets.valid)
-            for kind, logits in self.logits(features, targets.labels, guidance).items()
-        }
+        return mask_terms(self.logits(features, targets.labels, guidance), targets)
 
     def masks(
         self, features: Float[Array, "Bn S S C"], labels: Int[Array, " Bn"], guidance: tuple[Any, ...]
     ) -> dict[str, Float[Array, "Bn M M"]]:
         """The probabilities of each kind's masks; labels count from 0, the first foreground class."""
         return {kind: jax.nn.sigmoid(logits) for kind, logits in self.logits(features, labels + 1, guidance).items()}
+
+
+def mask_terms(logits: dict[MaskKind, Float[Array, "BP M M"]], targets: MaskTargets) -> dict[str, Mean]:
+    """The binary cross-entropy of each kind's masks."""
+    return {
+        f"{kind}_mask": loss.mask(of_kind, targets.masks(kind, of_kind.shape[-1]), targets.valid)
+        for kind, of_kind in logits.items()
+    }

@@ -1,0 +1,70 @@
+"""What every network does, whatever it is made of: the kinds of parts and the configurations are found, not listed."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from amodal_jax import losses
+from amodal_jax.config_json import from_json, override, to_json
+from amodal_jax.models.kinds import kind_names
+from amodal_jax.models.mask_heads import MaskConfig
+from amodal_jax.models.necks import NeckConfig
+from amodal_jax.models.networks import NetworkConfig
+from amodal_jax.network import build_network, initialise
+from configs import config_names, load_config
+from tests.micro import image_keys, micro_batch, micro_config
+
+SECTIONS = {"mask": MaskConfig, "neck": NeckConfig, "network": NetworkConfig}
+KINDS = [(section, kind) for section, base in SECTIONS.items() for kind in kind_names(base)]
+
+
+@pytest.mark.parametrize(("section", "kind"), KINDS)
+def test_a_kind_of_part_trains_and_finds(section, kind):
+    config = override(micro_config(), [f"--model.{section}.kind", kind])
+    assert getattr(config.model, section).kind == kind
+    assert from_json(to_json(config)) == config
+    network = build_network(config)
+    variables = initialise(network, config, jax.random.key(0))
+    batch = micro_batch(2)
+
+    def loss(params):
+        terms = network.apply({**variables, "params": params}, batch, image_keys(2), method="losses")
+        return sum(map(losses.mean, terms.values()))
+
+    value, gradients = jax.jit(jax.value_and_grad(loss))(variables["params"])
+    assert np.isfinite(value)
+    assert value > 0
+    silent = [path for path, leaf in jax.tree_util.tree_leaves_with_path(gradients) if not jnp.any(leaf)]
+    assert not silent, [jax.tree_util.keystr(path) for path in silent]
+    found = jax.jit(lambda: network.apply(variables, batch.images, batch.sizes, method="detect"))()
+    assert found.valid.any()
+    for name in ("amodal", "inmodal"):
+        masks = getattr(found, f"{name}_masks")
+        assert (masks is not None) == (name in network.mask_kinds)
+        assert masks is None or ((masks >= 0) & (masks <= 1)).all()
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_a_configuration_gives_a_network(name):
+    """Its shapes alone: parameters, a loss of one image, its detections; and every layer is in one branch."""
+    config = load_config(name)
+    assert config.name == name
+    assert from_json(to_json(config)) == config
+    if not config.model.class_names:
+        config = override(config, ["--model.class-names", "thing"])
+    network = build_network(config)
+    assert network.summary
+    if "/" in name:
+        return  # one of many variants, which differ in a field or two
+    variables = jax.eval_shape(lambda: initialise(network, config, jax.random.key(0)))
+    layers = {"/".join(key.key for key in path[1:]) for path, _ in jax.tree_util.tree_leaves_with_path(variables)}
+    outside = [one for one in layers if not any(one.startswith(f"{branch.name}/") for branch in network.branches)]
+    assert not outside
+    canvas = (1, config.data.canvas_height, config.data.canvas_width, 3)
+    images, sizes = (jax.ShapeDtypeStruct(canvas, np.uint8), jax.ShapeDtypeStruct((1, 2), np.int32))
+    found = jax.eval_shape(lambda *inputs: network.apply(*inputs, method="detect"), variables, images, sizes)
+    assert found.boxes.shape[-1] == 4
+    assert {name for name in ("amodal", "inmodal") if getattr(found, f"{name}_masks") is not None} == set(
+        network.mask_kinds
+    )
