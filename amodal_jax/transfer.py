@@ -16,6 +16,7 @@ from amodal_jax.classes import SIMILAR_CLASSES
 from amodal_jax.config import Config, ModelConfig
 from amodal_jax.errors import CheckpointError
 from amodal_jax.models.branch import Branch
+from amodal_jax.models.heads.convolutions import without_level
 from amodal_jax.models.layers import FrozenBatchNorm
 from amodal_jax.network import Variables, build_network
 
@@ -108,6 +109,8 @@ def transfer(
     - The outputs for each class are taken from the class of the same name, or else from a similar one
       (SIMILAR_CLASSES). Classes without one start anew.
     - Where the other network has one mask branch, it starts both.
+    - Where a branch has a first layer for each level and the other network has one for all, that starts each. PANet's
+      bottom-up path and its fusion, as MLC, end nothing.
     - Where it has no occlusion branch, the convolutions of its box branch start that.
     - A frozen batch norm of the other network's pyramid and branches is worked into the convolution before it where
       this network has none.
@@ -141,8 +144,12 @@ def transfer(
         if origin != branch.name and branch.stand_in_layers:
             their_trunk = [one for one in their_trunk if one.startswith(f"{origin}/{branch.stand_in_layers}")]
         end = next((ends[one] for one in branch.inputs if one in ends), None)
-        for index, layer in enumerate(ours.trunk(branch.name)):
+        passed = set()  # layers of the other branch up to the present one
+        for layer in ours.trunk(branch.name):
             source = origin + layer.removeprefix(branch.name)
+            source = source if source in their_trunk else without_level(source)
+            before = [one for one in their_trunk[: _place(source, their_trunk)] if one not in passed]
+            passed.add(source)
             if source not in their_trunk:
                 reason = "not in the weights"
             elif branch.same_settings and _value(config, branch.same_settings) != _value(
@@ -151,8 +158,8 @@ def transfer(
                 reason = f"of another {branch.same_settings} in the weights"
             elif end is not None:
                 reason = f"behind {end}"
-            elif their_trunk[index] != source:
-                reason = f"behind {their_trunk[index]} in the weights"
+            elif before:
+                reason = f"behind {before[0]} in the weights"
             else:
                 reason = _difference(new[layer], old[source])
             if not reason:
@@ -213,6 +220,10 @@ def _variables(layers: dict[str, _Layer]) -> Variables:
                 branch = branch.setdefault(module, {})
             branch[name] = array
     return variables
+
+
+def _place(name: str, names: list[str]) -> int:
+    return names.index(name) if name in names else 0
 
 
 class _Branches:

@@ -21,7 +21,7 @@ from amodal_jax.models.branch import Branch
 from amodal_jax.models.heads.box import BoxPredictor, TwoDenseBranch
 from amodal_jax.models.heads.convolutions import ConvolutionBranch, HeadConfig
 from amodal_jax.models.heads.occlusion import OcclusionConfig, OcclusionPredictor
-from amodal_jax.models.roi_pooling import RoIConfig
+from amodal_jax.models.roi_pooling import RegionFeatures, RoIConfig
 from amodal_jax.models.selection import EvaluationConfig, select_detections
 from amodal_jax.ops import boxes as box_ops
 from amodal_jax.ops.matching import match
@@ -92,7 +92,7 @@ class BoxStage(nn.Module):
         return dataclasses.replace(samples, valid=samples.valid & image_valid[:, None])
 
     def losses(
-        self, features: Float[Array, "BS s s C"], samples: RoISamples, truth: GroundTruth
+        self, features: RegionFeatures, samples: RoISamples, truth: GroundTruth
     ) -> tuple[dict[str, Mean], Guidance]:
         """The loss terms of sampled regions, and the guidance of the first P of each image, the positive ones."""
 
@@ -134,9 +134,7 @@ class BoxStage(nn.Module):
 
     # ----- inference
 
-    def select(
-        self, features: Float[Array, "BN s s C"], proposals: Proposals, sizes: Int[Array, "B 2"]
-    ) -> SelectedBoxes:
+    def select(self, features: RegionFeatures, proposals: Proposals, sizes: Int[Array, "B 2"]) -> SelectedBoxes:
         """The detections among the proposals of images that fill `sizes` (height, width) of the input canvas."""
         hidden, _ = self.box_head(features)
         return self.choose(*self.box_predictor(hidden), proposals, sizes)
@@ -162,7 +160,7 @@ class BoxStage(nn.Module):
             )
         )(logits.reshape(*slots, -1), deltas.reshape(*slots, -1, 4), proposals, sizes)
 
-    def revisit(self, features: Float[Array, "BD s s C"]) -> tuple[Float[Array, " BD"] | None, Guidance]:
+    def revisit(self, features: RegionFeatures) -> tuple[Float[Array, " BD"] | None, Guidance]:
         """The probabilities that final boxes are of occluded objects, and their guidance (paper section 4.3)."""
         if not self.occlusion.enabled:
             return None, ()

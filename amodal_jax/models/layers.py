@@ -30,6 +30,16 @@ normal_0001 = initializers.normal(0.001)
 """Normal with deviation 0.001: for box regression outputs."""
 
 
+def torch_uniform(fan_in: int) -> initializers.Initializer:
+    """Uniform within 1 / sqrt(fan-in) of 0, as torch starts kernels and biases unless told otherwise."""
+    bound = 1 / math.sqrt(fan_in)
+
+    def initialise(key: Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return initialise
+
+
 def add_bias(outputs: Float[Array, "*b O"], bias: Float[Array, " O"]) -> Float[Array, "*b O"]:
     """The sum, computed in float32 and rounded once to the type of `outputs`.
 
@@ -75,13 +85,15 @@ class Dense(nn.Module):
     dtype: DTypeLike = jnp.float32
     """Type of the arithmetic and of the output."""
     kernel_init: initializers.Initializer = kaiming_uniform
-    """Initialiser of the kernel; the bias starts at zero."""
+    """Initialiser of the kernel."""
+    bias_init: initializers.Initializer = initializers.zeros
+    """Initialiser of the bias."""
 
     @nn.compact
     def __call__(self, inputs: Float[Array, "*b C"]) -> Float[Array, "*b O"]:
         kernel = self.param("kernel", self.kernel_init, (inputs.shape[-1], self.features), jnp.float32)
         outputs = inputs.astype(self.dtype) @ kernel.astype(self.dtype)
-        return add_bias(outputs, self.param("bias", initializers.zeros, (self.features,), jnp.float32))
+        return add_bias(outputs, self.param("bias", self.bias_init, (self.features,), jnp.float32))
 
 
 class OutputConv(nn.Module):

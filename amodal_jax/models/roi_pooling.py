@@ -1,18 +1,22 @@
-"""Features of regions: ROIAlign on the level that suits each.
+"""Features of regions: ROIAlign on the level that suits each, or on all of them.
 
 Shape shorthand in this module: B images, N regions, C channels, s cells a side. Boxes are in pixels of the network's
 input.
 """
 
 import dataclasses
-from collections.abc import Sequence
-from typing import ClassVar
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal
 
 import jax
 from jaxtyping import Array, Float
 
 from amodal_jax.errors import require
-from amodal_jax.ops.roi_align import multilevel_roi_align
+from amodal_jax.ops.roi_align import multilevel_roi_align, roi_align
+
+RegionFeatures = tuple[Float[Array, "_ _ _ _"], ...]
+"""Features [BN, s, s, C] of the same regions: one map, or one of each level."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +33,9 @@ class RoIConfig:
     """ROIAlign cells a side for the box and occlusion branches."""
     mask_size: int = 14
     """ROIAlign cells a side for the mask branches; masks come out at twice that."""
+    pooling: Literal["by_size", "adaptive"] = "by_size"
+    """Whether a region is pooled from the level that suits its size, or from all levels: PANet's adaptive feature
+    pooling, where a branch has a first layer for each level."""
     sampling_ratio: int = 2
     """ROIAlign samples a cell and axis; 0: they adapt to the region, as detectron2's do."""
     aligned: bool = False
@@ -55,7 +62,7 @@ class RoIConfig:
 
 @dataclasses.dataclass(frozen=True)
 class RoIPooling:
-    """Pools each region from the level that suits its size (FPN, equation 1)."""
+    """Pools regions from the levels as `RoIConfig.pooling` says."""
 
     config: RoIConfig
     strides: tuple[int, ...]
@@ -63,16 +70,24 @@ class RoIPooling:
 
     def __call__(
         self, levels: Sequence[Float[Array, "B _ _ C"]], boxes: Float[Array, "B N 4"], cells: int
-    ) -> Float[Array, "BN s s C"]:
-        """RoI features of all images' boxes, `cells` a side, flattened over images and boxes."""
-        pooled = jax.vmap(
-            lambda image_levels, image_boxes: multilevel_roi_align(
-                image_levels,
-                image_boxes,
-                cells,
-                strides=self.strides,
-                sampling_ratio=self.config.sampling_ratio,
-                aligned=self.config.aligned,
-            )
-        )(tuple(levels)[: len(self.strides)], boxes)
-        return pooled.reshape(-1, *pooled.shape[2:])
+    ) -> RegionFeatures:
+        """RoI features of all images' boxes, `cells` a side, flattened over images and boxes.
+
+        One map from the level that suits each region's size (FPN, equation 1), or one map from each level.
+        """
+        config = self.config
+        form = {"sampling_ratio": config.sampling_ratio, "aligned": config.aligned}
+        levels = tuple(levels)[: len(self.strides)]
+        if config.pooling == "by_size":
+            suiting = functools.partial(multilevel_roi_align, output_size=cells, strides=self.strides, **form)
+            return (_of_all_images(suiting, levels, boxes),)
+        scales = [1 / stride for stride in self.strides]
+        return tuple(
+            _of_all_images(functools.partial(roi_align, output_size=cells, spatial_scale=scale, **form), level, boxes)
+            for level, scale in zip(levels, scales, strict=True)
+        )
+
+
+def _of_all_images(pool: Callable[..., Array], features: Any, boxes: Float[Array, "B N 4"]) -> Float[Array, "BN s s C"]:
+    pooled = jax.vmap(lambda of_image, image_boxes: pool(of_image, image_boxes))(features, boxes)
+    return pooled.reshape(-1, *pooled.shape[2:])

@@ -3,13 +3,16 @@
 Shape shorthand in this module: N regions, S RoI cells a side, F hidden channels, K1 classes with the background at 0.
 """
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from amodal_jax.models.heads.convolutions import HeadConfig
+from amodal_jax.models.heads.convolutions import HeadConfig, first_layer
 from amodal_jax.models.layers import Dense, normal_0001, normal_001
+from amodal_jax.models.roi_pooling import RegionFeatures
 
 
 class TwoDenseBranch(nn.Module):
@@ -20,14 +23,15 @@ class TwoDenseBranch(nn.Module):
     dtype: DTypeLike = jnp.float32
     """Type of the arithmetic."""
 
-    def setup(self):
-        self.fc6 = Dense(self.config.fc_channels, dtype=self.dtype)
-        self.fc7 = Dense(self.config.fc_channels, dtype=self.dtype)
-
-    def __call__(self, features: Float[Array, "N S S _"]) -> tuple[Float[Array, "N F"], list[Float[Array, "N S S _"]]]:
+    @nn.compact
+    def __call__(self, features: RegionFeatures) -> tuple[Float[Array, "N F"], list[Float[Array, "N S S _"]]]:
         """RoI features to (hidden vector, the list of the RoI features alone: there are no convolutions)."""
-        hidden = nn.relu(self.fc6(features.reshape(features.shape[0], -1)))
-        return nn.relu(self.fc7(hidden)), [features]
+
+        def layer(name: str) -> Callable[[Array], Array]:
+            dense = Dense(self.config.fc_channels, dtype=self.dtype, name=name)
+            return lambda x: nn.relu(dense(x.reshape(x.shape[0], -1)))
+
+        return layer("fc7")(first_layer(layer, "fc6", features)), [features[0]]
 
 
 class BoxPredictor(nn.Module):

@@ -5,6 +5,9 @@ channels.
 """
 
 import dataclasses
+import functools
+import re
+from collections.abc import Callable
 from typing import Literal
 
 import jax.numpy as jnp
@@ -14,6 +17,7 @@ from jaxtyping import Array, Float
 
 from amodal_jax.errors import require
 from amodal_jax.models.layers import Conv, Dense, Norm, make_norm
+from amodal_jax.models.roi_pooling import RegionFeatures
 
 CONVOLUTIONS = 4
 """3x3 convolutions of each branch."""
@@ -40,6 +44,31 @@ class HeadConfig:
         require(min(self.fc_channels, self.channels) > 0, "model.heads", "channels must be positive")
 
 
+_LEVEL = re.compile(r"_level\d+")
+
+
+def without_level(path: str) -> str:
+    """The path of the layer that sees one map, from that of one that sees a certain level (see `first_layer`)."""
+    return _LEVEL.sub("", path)
+
+
+def first_layer(layer: Callable[[str], Callable[[Array], Array]], name: str, features: RegionFeatures) -> Array:
+    """The output of a branch's first layer.
+
+    Of one map it is that of the layer `name`. Where there is a map of each level, each has a layer of its own,
+    `name_level2` and so on, and their element-wise maximum is what follows (PANet's adaptive feature pooling).
+
+    Args:
+      layer: from a name to the layer of that name, with its ReLU.
+      name: of the layer that sees one map.
+      features: of the regions.
+    """
+    if len(features) == 1:
+        return layer(name)(features[0])
+    outputs = [layer(f"{name}_level{level}")(of_level) for level, of_level in enumerate(features, start=2)]
+    return functools.reduce(jnp.maximum, outputs)
+
+
 class Convolutions(nn.Module):
     """Four 3x3 convolutions with ReLU, conv1 to conv4."""
 
@@ -51,13 +80,21 @@ class Convolutions(nn.Module):
     """Type of the arithmetic."""
 
     @nn.compact
-    def __call__(self, features: Float[Array, "N S S _"], layers: int = CONVOLUTIONS) -> list[Float[Array, "N S S _"]]:
-        """The input and the features after each of the first `layers` convolutions: a list of layers + 1."""
-        outputs = [features]
-        for layer in range(1, layers + 1):
-            conv = Conv(self.channels, 3, use_bias=self.norm == "none", dtype=self.dtype, name=f"conv{layer}")
-            norm = make_norm(self.norm, self.dtype, f"conv{layer}_norm")
-            outputs.append(nn.relu(norm(conv(outputs[-1]))))
+    def __call__(self, features: RegionFeatures, layers: int = CONVOLUTIONS) -> list[Float[Array, "N S S _"]]:
+        """The input and the features after each of the first `layers` convolutions: a list of layers + 1.
+
+        The input of several levels is the finest one's.
+        """
+
+        def layer(name: str) -> Callable[[Array], Array]:
+            conv = Conv(self.channels, 3, use_bias=self.norm == "none", dtype=self.dtype, name=name)
+            norm = make_norm(self.norm, self.dtype, f"{name}_norm")
+            return lambda x: nn.relu(norm(conv(x)))
+
+        outputs = [features[0]]
+        for number in range(1, layers + 1):
+            name = f"conv{number}"
+            outputs.append(first_layer(layer, name, features) if number == 1 else layer(name)(outputs[-1]))
         return outputs
 
 
@@ -73,12 +110,12 @@ class ConvolutionBranch(nn.Module):
         self.convolutions = Convolutions(self.config.channels, norm=self.config.norm, dtype=self.dtype)
         self.fc = Dense(self.config.fc_channels, dtype=self.dtype)
 
-    def convolve(self, features: Float[Array, "N S S _"], layers: int) -> list[Float[Array, "N S S _"]]:
+    def convolve(self, features: RegionFeatures, layers: int) -> list[Float[Array, "N S S _"]]:
         """The input and the features after each of the first `layers` convolutions: a list of layers + 1."""
         return self.convolutions(features, layers)
 
-    def __call__(self, features: Float[Array, "N S S _"]) -> tuple[Float[Array, "N F"], list[Float[Array, "N S S _"]]]:
+    def __call__(self, features: RegionFeatures) -> tuple[Float[Array, "N F"], list[Float[Array, "N S S _"]]]:
         """RoI features to (hidden vector, the input and the features after each convolution)."""
         layers = self.convolutions(features)
-        hidden = nn.relu(self.fc(layers[-1].reshape(features.shape[0], -1)))
+        hidden = nn.relu(self.fc(layers[-1].reshape(layers[-1].shape[0], -1)))
         return hidden, layers

@@ -1,10 +1,10 @@
 """The mask branch (paper section 4, Figure 6).
 
-Shape shorthand in this module: N regions, S RoI cells a side (14), s cells a side of the guidance (7), K1 classes with
-the background at 0.
+Shape shorthand in this module: N regions, S RoI cells a side (14), s cells a side of the guidance (7), M = 2 S mask
+cells a side, K1 classes with the background at 0.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -12,8 +12,12 @@ from jax.nn import initializers
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from amodal_jax.models.heads.convolutions import CONVOLUTIONS
+from amodal_jax.models.heads.convolutions import CONVOLUTIONS, first_layer
 from amodal_jax.models.layers import Conv, Deconv2x2, Norm, OutputConv, make_norm
+from amodal_jax.models.roi_pooling import RegionFeatures
+
+FUSION_LAYER = 3
+"""The convolution after which PANet's fusion branches off; the level-specific one counts as the first."""
 
 
 class MaskHead(nn.Module):
@@ -27,6 +31,9 @@ class MaskHead(nn.Module):
     """The coding of this branch; amodal and inmodal branch have one each."""
     mlc_layer: int = 1
     """b of MLC(a, b): the convolution after which features are joined; 0 is before the first."""
+    fusion: nn.Module | None = None
+    """PANet's fully-connected fusion of this branch: from the features after the third convolution to logits that are
+    added to every class's."""
     norm: Norm = "none"
     """Normalisation after each convolution."""
     dtype: DTypeLike = jnp.float32
@@ -34,23 +41,34 @@ class MaskHead(nn.Module):
 
     @nn.compact
     def __call__(
-        self, features: Float[Array, "N S S _"], guidance: Sequence[Float[Array, "N s s _"]] = ()
-    ) -> Float[Array, "N 2*S 2*S K1"]:
+        self, features: RegionFeatures, guidance: Sequence[Float[Array, "N s s _"]] = ()
+    ) -> Float[Array, "N M M K1"]:
         """Mask logits.
 
         Args:
           features: RoI features of the mask branch.
           guidance: box and occlusion features of the same regions, for the MLC; empty without one.
         """
-        x = features
+
+        def layer_of(name: str) -> Callable[[Array], Array]:
+            conv = Conv(self.channels, 3, use_bias=self.norm == "none", dtype=self.dtype, name=name)
+            norm = make_norm(self.norm, self.dtype, f"{name}_norm")
+            return lambda x: nn.relu(norm(conv(x)))
+
+        x, fused = features[0], None
         for layer in range(CONVOLUTIONS + 1):
-            if layer > 0:
-                use_bias = self.norm == "none"
-                conv = Conv(self.channels, 3, use_bias=use_bias, dtype=self.dtype, name=f"mask_fcn{layer}")
-                x = nn.relu(make_norm(self.norm, self.dtype, f"mask_fcn{layer}_norm")(conv(x)))
+            name = f"mask_fcn{layer}"
+            if layer == 1:
+                maps = (x,) if len(features) == 1 else features
+                x = first_layer(layer_of, name, maps)
+            elif layer > 1:
+                x = layer_of(name)(x)
             if self.mlc is not None and layer == self.mlc_layer:
                 box_features, occlusion_features = guidance
                 x = self.mlc(box_features, occlusion_features, x)
+            if self.fusion is not None and layer == FUSION_LAYER:
+                fused = self.fusion(x)
         x = nn.relu(Deconv2x2(self.channels, dtype=self.dtype, name="conv5_mask")(x))
         init = initializers.normal(0.001)
-        return OutputConv(self.classes, dtype=self.dtype, kernel_init=init, name="mask_fcn_logits")(x)
+        logits = OutputConv(self.classes, dtype=self.dtype, kernel_init=init, name="mask_fcn_logits")(x)
+        return logits if fused is None else logits + fused[..., None]

@@ -81,6 +81,11 @@ class MLCConfig:
             f"model.fpn_channels = {model.fpn_channels}: make the two equal, or concatenate",
         )
         require(
+            model.roi.pooling == "by_size" or min(self.box_layer, self.mask_layer) > 0,
+            "model.mlc.box_layer and mask_layer",
+            'must not be 0 with model.roi.pooling = "adaptive", where four maps come before the first convolution',
+        )
+        require(
             model.roi.mask_size == 2 * model.roi.box_size,
             "model.roi.mask_size",
             "must be twice box_size, as MLC doubles the box branch's cells",

@@ -16,6 +16,7 @@ from amodal_jax.losses import Mean
 from amodal_jax.models.branch import Branch
 from amodal_jax.models.kinds import Kind
 from amodal_jax.models.mask_targets import MaskTargets
+from amodal_jax.models.roi_pooling import RegionFeatures
 
 if TYPE_CHECKING:
     from amodal_jax.models.config import ModelConfig
@@ -42,7 +43,7 @@ class MaskStage(Protocol):
 
     def losses(
         self,
-        features: Float[Array, "BP S S C"],
+        features: RegionFeatures,
         targets: MaskTargets,
         guidance: tuple[Any, ...],
         keys: Key[Array, " B"],
@@ -50,7 +51,7 @@ class MaskStage(Protocol):
         """Its loss terms on the positive regions of a step; `keys` are for what is drawn, one an image."""
 
     def masks(
-        self, features: Float[Array, "Bn S S C"], labels: Int[Array, " Bn"], guidance: tuple[Any, ...]
+        self, features: RegionFeatures, labels: Int[Array, " Bn"], guidance: tuple[Any, ...]
     ) -> dict[str, Float[Array, "Bn M M"]]:
         """The probabilities of the masks of each kind; labels count from 0, the first foreground class."""
 

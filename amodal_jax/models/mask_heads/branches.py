@@ -17,10 +17,12 @@ from amodal_jax import losses as loss
 from amodal_jax.losses import Mean
 from amodal_jax.models.branch import Branch
 from amodal_jax.models.heads.convolutions import HeadConfig
+from amodal_jax.models.heads.fusion import FullyConnectedFusion
 from amodal_jax.models.heads.mask import MaskHead
 from amodal_jax.models.heads.mlc import MLCConfig, build_mlc
 from amodal_jax.models.mask_heads import MaskConfig
 from amodal_jax.models.mask_targets import MaskKind, MaskTargets
+from amodal_jax.models.roi_pooling import RegionFeatures
 
 if TYPE_CHECKING:
     from amodal_jax.models.config import ModelConfig
@@ -28,16 +30,23 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class BranchesConfig(MaskConfig):
-    """The paper's mask branches; `model.heads` and `model.mlc` hold their settings."""
+    """The paper's mask branches; `model.heads` and `model.mlc` hold their other settings."""
+
+    fc_fusion: bool = False
+    """PANet's fully-connected fusion in each mask branch."""
+    fusion_relu: bool = False
+    """Whether a ReLU follows the fusion's dense layer, as in PANet's own code; the official KINS code has none."""
 
     def build(self, model: "ModelConfig") -> "MaskBranches":
         """The mask stage of a network."""
-        return MaskBranches(model.heads, model.mlc, model.classes, model.dtype)
+        return MaskBranches(self, model.heads, model.mlc, model.classes, model.dtype)
 
 
 class MaskBranches(nn.Module):
     """A mask branch for each kind of mask; they share nothing."""
 
+    config: BranchesConfig
+    """Its settings."""
     heads: HeadConfig
     """The branches' settings."""
     mlc: MLCConfig
@@ -54,8 +63,17 @@ class MaskBranches(nn.Module):
     def _head(self) -> MaskHead:
         heads = self.heads
         mlc = build_mlc(self.mlc, heads.channels, self.dtype) if self.mlc.enabled else None
+        fusion = None
+        if self.config.fc_fusion:
+            fusion = FullyConnectedFusion(heads.channels, heads.norm, self.config.fusion_relu, dtype=self.dtype)
         return MaskHead(
-            heads.channels, self.classes, mlc=mlc, mlc_layer=self.mlc.mask_layer, norm=heads.norm, dtype=self.dtype
+            heads.channels,
+            self.classes,
+            mlc=mlc,
+            mlc_layer=self.mlc.mask_layer,
+            fusion=fusion,
+            norm=heads.norm,
+            dtype=self.dtype,
         )
 
     @property
@@ -81,16 +99,19 @@ class MaskBranches(nn.Module):
             if self.mlc.enabled:
                 inputs = ("fpn", "box_head", "occlusion_head")
                 found.append(Branch(f"{name}/mlc", inputs, stand_in=f"{stand_in}/mlc", same_settings="model.mlc"))
+            if self.config.fc_fusion:
+                found.append(Branch(f"{name}/fusion", ("fpn",), late=("fc",), stand_in=f"{stand_in}/fusion"))
         return tuple(found)
 
     @property
     def summary(self) -> tuple[str, ...]:
         """What it has, in a few words each."""
         mlc = (f"MLC({self.mlc.box_layer}, {self.mlc.mask_layer})",) if self.mlc.enabled else ()
-        return (*(f"{kind} mask" for kind in self.mask_kinds), *mlc)
+        fusion = ("fully-connected fusion",) if self.config.fc_fusion else ()
+        return (*(f"{kind} mask" for kind in self.mask_kinds), *fusion, *mlc)
 
     def logits(
-        self, features: Float[Array, "n S S C"], labels: Int[Array, " n"], guidance: tuple[Any, ...]
+        self, features: RegionFeatures, labels: Int[Array, " n"], guidance: tuple[Any, ...]
     ) -> dict[MaskKind, Float[Array, "n M M"]]:
         """The logits of each kind's masks, of the class that each region is said to be of (0: background)."""
         heads = {"amodal": self.amodal_mask_head, "inmodal": self.inmodal_mask_head}
@@ -102,7 +123,7 @@ class MaskBranches(nn.Module):
 
     def losses(
         self,
-        features: Float[Array, "BP S S C"],
+        features: RegionFeatures,
         targets: MaskTargets,
         guidance: tuple[Any, ...],
         keys: Key[Array, " B"],
@@ -111,7 +132,7 @@ class MaskBranches(nn.Module):
         return mask_terms(self.logits(features, targets.labels, guidance), targets)
 
     def masks(
-        self, features: Float[Array, "Bn S S C"], labels: Int[Array, " Bn"], guidance: tuple[Any, ...]
+        self, features: RegionFeatures, labels: Int[Array, " Bn"], guidance: tuple[Any, ...]
     ) -> dict[str, Float[Array, "Bn M M"]]:
         """The probabilities of each kind's masks; labels count from 0, the first foreground class."""
         return {kind: jax.nn.sigmoid(logits) for kind, logits in self.logits(features, labels + 1, guidance).items()}

@@ -10,22 +10,22 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from flax import linen as nn
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
 from amodal_jax import losses as loss
 from amodal_jax.errors import require
 from amodal_jax.losses import Mean
-from amodal_jax.models.mask_heads import MaskConfig
-from amodal_jax.models.mask_heads.branches import MaskBranches, mask_terms
+from amodal_jax.models.mask_heads.branches import BranchesConfig, MaskBranches, mask_terms
 from amodal_jax.models.mask_targets import MaskTargets
+from amodal_jax.models.roi_pooling import RegionFeatures
 
 if TYPE_CHECKING:
     from amodal_jax.models.config import ModelConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class ORCNNConfig(MaskConfig):
-    """ORCNN's mask stage; `model.heads` and `model.mlc` hold its branches' settings."""
+class ORCNNConfig(BranchesConfig):
+    """ORCNN's mask stage; its branches have the settings of those without the invisible part."""
 
     def check(self, model: "ModelConfig") -> None:
         """Refuses a network with one kind of mask.
@@ -41,7 +41,7 @@ class ORCNNConfig(MaskConfig):
 
     def build(self, model: "ModelConfig") -> "ORCNNMasks":
         """The mask stage of a network."""
-        return ORCNNMasks(model.heads, model.mlc, model.classes, model.dtype)
+        return ORCNNMasks(self, model.heads, model.mlc, model.classes, model.dtype)
 
 
 class ORCNNMasks(MaskBranches):
@@ -54,7 +54,7 @@ class ORCNNMasks(MaskBranches):
 
     def losses(
         self,
-        features: Float[Array, "BP S S C"],
+        features: RegionFeatures,
         targets: MaskTargets,
         guidance: tuple[Any, ...],
         keys: Key[Array, " B"],

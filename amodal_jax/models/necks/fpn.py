@@ -11,6 +11,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from amodal_jax.models.branch import Branch
 from amodal_jax.models.layers import Conv, Norm, kaiming_uniform, make_norm
 from amodal_jax.models.necks import NeckConfig
 
@@ -41,6 +42,11 @@ class FPN(nn.Module):
     def summary(self) -> str:
         """What it is, in a few words."""
         return "FPN"
+
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        """Its runs of layers."""
+        return (Branch("fpn", inputs=("backbone",)),)
 
     @nn.compact
     def __call__(self, stages: tuple[Float[Array, "B _ _ _"], ...]) -> tuple[Float[Array, "B _ _ C"], ...]:

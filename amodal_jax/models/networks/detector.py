@@ -115,8 +115,7 @@ class Detector(nn.Module):
     @property
     def branches(self) -> tuple[Branch, ...]:
         """Its runs of layers, each behind those that its inputs come through."""
-        trunk = (Branch("backbone"), Branch("fpn", inputs=("backbone",)))
-        return (*trunk, *self.rpn.branches, *self.boxes.branches, *self.masks.branches)
+        return (Branch("backbone"), *self.fpn.branches, *self.rpn.branches, *self.boxes.branches, *self.masks.branches)
 
     @property
     def summary(self) -> str:

@@ -33,7 +33,7 @@ def test_the_invisible_part_is_trained_by_the_difference_of_the_two_masks():
     boxes = batch.truth.boxes[:, :3]
     samples = RoISamples(boxes, jnp.arange(3)[None], jnp.ones((1, 3), bool), jnp.array([[True, True, False]]))
     targets = MaskTargets.of(samples, batch.truth, 3)
-    features = jax.random.normal(jax.random.key(0), (3, 14, 14, 16))
+    features = (jax.random.normal(jax.random.key(0), (3, 14, 14, 16)),)
     variables = stage.init(jax.random.key(1), features, targets.labels, (), method="masks")
     variables = jax.tree.map(lambda leaf: leaf * 30 if leaf.shape[-1] == 8 and leaf.ndim == 4 else leaf, variables)
     keys = jax.random.split(jax.random.key(2), 1)
