@@ -30,7 +30,7 @@ normal_0001 = initializers.normal(0.001)
 """Normal with deviation 0.001: for box regression outputs."""
 
 
-def torch_uniform(fan_in: int) -> initializers.Initializer:
+def torch_uniform(fan_in: int) -> Callable[..., Array]:
     """Uniform within 1 / sqrt(fan-in) of 0, as torch starts kernels and biases unless told otherwise."""
     bound = 1 / math.sqrt(fan_in)
 
@@ -84,9 +84,9 @@ class Dense(nn.Module):
     """Output channels."""
     dtype: DTypeLike = jnp.float32
     """Type of the arithmetic and of the output."""
-    kernel_init: initializers.Initializer = kaiming_uniform
+    kernel_init: Callable[..., Array] = kaiming_uniform
     """Initialiser of the kernel."""
-    bias_init: initializers.Initializer = initializers.zeros
+    bias_init: Callable[..., Array] = initializers.zeros
     """Initialiser of the bias."""
 
     @nn.compact

@@ -76,7 +76,7 @@ class RoIPooling:
         One map from the level that suits each region's size (FPN, equation 1), or one map from each level.
         """
         config = self.config
-        form = {"sampling_ratio": config.sampling_ratio, "aligned": config.aligned}
+        form: dict[str, Any] = {"sampling_ratio": config.sampling_ratio, "aligned": config.aligned}
         levels = tuple(levels)[: len(self.strides)]
         if config.pooling == "by_size":
             suiting = functools.partial(multilevel_roi_align, output_size=cells, strides=self.strides, **form)
