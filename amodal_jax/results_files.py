@@ -8,13 +8,13 @@ file and the place of the detection in its list, counted from 0.
 import difflib
 import logging
 import re
-import sys
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from amodal_jax import segmentation
 from amodal_jax.errors import DataError
 from amodal_jax.json_file import read_json, shorten
+from amodal_jax.json_values import is_number, whole_number
 from amodal_jax.metrics import AnnotatedImages, Result
 from amodal_jax.progress import progress_bar
 
@@ -179,12 +179,10 @@ def _boxes_of_masks(path: Path, amodal: list[Result]) -> list[Result]:
 
 
 def _integer(entry: dict[str, Any], key: str) -> int:
-    value = entry.get(key)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise _Unusable(f'needs a whole number as "{key}"; it has {shorten(value)}')
-    return value
+    number = whole_number(entry.get(key))
+    if number is None:
+        raise _Unusable(f'needs a whole number as "{key}"; it has {shorten(entry.get(key))}')
+    return number
 
 
 def _category(entry: dict[str, Any], truth: AnnotatedImages) -> int:
@@ -197,14 +195,14 @@ def _category(entry: dict[str, Any], truth: AnnotatedImages) -> int:
 
 def _number(entry: dict[str, Any], key: str) -> float:
     value = entry.get(key)
-    if not _is_number(value):
+    if not is_number(value):
         raise _Unusable(f'needs a finite number as "{key}"; it has {shorten(value)}')
     return float(value)
 
 
 def _probability(entry: dict[str, Any], key: str) -> float:
     value = entry[key]
-    if not isinstance(value, bool) and not (_is_number(value) and 0 <= value <= 1):
+    if not isinstance(value, bool) and not (is_number(value) and 0 <= value <= 1):
         raise _Unusable(f'needs a probability within 0..1 as "{key}", or none at all; it has {shorten(value)}')
     return float(value)
 
@@ -212,7 +210,7 @@ def _probability(entry: dict[str, Any], key: str) -> float:
 def _box(entry: dict[str, Any], height: int, width: int) -> tuple[list[float], bool]:
     """The box, and whether it reaches outside the image."""
     box = entry.get("bbox")
-    if not (isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))):
+    if not (isinstance(box, list) and len(box) == 4 and all(map(is_number, box))):
         raise _Unusable(f'needs [x, y, width, height] in pixels as "bbox"; it has {shorten(box)}')
     x, y, box_width, box_height = box
     if box_width < 0 or box_height < 0:
@@ -239,9 +237,3 @@ def _mask(entry: dict[str, Any], height: int, width: int) -> tuple[segmentation.
         rle = segmentation.parse({"size": [height, width], "counts": [height * width]}, height, width).rle
     assert rle is not None
     return rle, segmentation.BEYOND_IMAGE in flaws
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    # Comparisons are false for NaN, and take whole numbers that no float can hold.
-    largest = sys.float_info.max
-    return isinstance(value, int | float) and not isinstance(value, bool) and -largest <= value <= largest

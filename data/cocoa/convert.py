@@ -14,6 +14,8 @@ from pathlib import Path
 
 from amodal_jax import segmentation
 from amodal_jax.errors import DataError
+from amodal_jax.json_file import shorten
+from amodal_jax.json_values import truth_value
 from amodal_jax.segmentation import Rle
 from data.image_files import checked_size, is_file
 from data.json_file import integer, name, read_json_object
@@ -84,10 +86,14 @@ def read_region_file(path: Path, *, include_stuff: bool, renames: Mapping[str, s
     regions, flaws, stuff = [], [], 0
     for number, region in enumerate(content["regions"], start=1):
         where = f"{path}: region {number}"
-        for key, allowed in (("name", (str,)), ("order", (int,)), ("isStuff", (int,)), ("segmentation", (list, dict))):
-            if not isinstance(region, dict) or not isinstance(region.get(key), allowed):
-                raise DataError(f"{where}: the key '{key}' is missing or of the wrong type")
-        if region["isStuff"] and not include_stuff:
+        if not isinstance(region, dict) or not isinstance(region.get("name"), str):
+            raise DataError(f"{where}: the key 'name' is missing or of the wrong type")
+        order, is_stuff = integer(region, "order", where), truth_value(region.get("isStuff"))
+        if is_stuff is None:
+            raise DataError(f"{where}: 'isStuff' is neither true nor false, but {shorten(region.get('isStuff'))}")
+        if not isinstance(region.get("segmentation"), list | dict):
+            raise DataError(f"{where}: the key 'segmentation' is missing or of the wrong type")
+        if is_stuff and not include_stuff:
             stuff += 1
             continue
         amodal, found = segmentation.parse(region["segmentation"], height, width)
@@ -106,7 +112,7 @@ def read_region_file(path: Path, *, include_stuff: bool, renames: Mapping[str, s
         written = name(region, "name")
         if written is None:
             raise DataError(f"{where} has no name that can be printed")
-        regions.append(Region(normalised_name(written, renames), region["name"], region["order"], amodal, visible))
+        regions.append(Region(normalised_name(written, renames), region["name"], order, amodal, visible))
     return RegionFile(image_id, image_path, height, width, tuple(regions), stuff, tuple(flaws))
 
 

@@ -45,7 +45,7 @@ class ImageRecord:
     file_name: str  # without folders: the split says in which one it lies
     height: int  # as the annotation file says
     width: int
-    annotations: tuple[dict, ...]  # as they stand in the file
+    annotations: tuple[dict, ...]  # as they stand in the file, but for whole numbers as their three ids
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in a file's list of images."""
@@ -142,7 +142,9 @@ def read_annotation_file(path: Path) -> AnnotationFile:
         elif category_id not in names:
             problems.append((UNKNOWN_CATEGORY, identifier))
         else:
-            by_image[image_id].append(annotation)
+            by_image[image_id].append(
+                {**annotation, "id": identifier, "image_id": image_id, "category_id": category_id}
+            )
     records = tuple(
         ImageRecord(identifier, file_name, height, width, tuple(by_image[identifier]))
         for identifier, (file_name, height, width) in sizes.items()

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from amodal_jax.errors import DataError, ImageError
+from amodal_jax.json_values import whole_number
 from data.image_files import checked_size, is_file, is_size
 from data.json_file import read_json_object
 from data.kins import findings as kinds
@@ -121,10 +122,10 @@ class _ImageWork:
     def _check(self, image: LenientImage) -> tuple[list[Finding], tuple[int, int] | None]:
         """What is wrong with an image, and its (height, width), which is None where nothing says it."""
         findings: list[Finding] = []
-        height, width = image.entry.get("height"), image.entry.get("width")
-        usable = (height, width) if _is_whole(height) and _is_whole(width) and is_size(height, width) else None
+        height, width = (whole_number(image.entry.get(key)) for key in ("height", "width"))
+        usable = (height, width) if height is not None and width is not None and is_size(height, width) else None
         if usable is None:
-            detail = f"{width!r} x {height!r} pixels"
+            detail = f"{image.entry.get('width')!r} x {image.entry.get('height')!r} pixels"
             findings.append(Finding(kinds.IMAGE_UNUSABLE, "image", (image.id,), detail=detail))
         actual = None
         if self.image_folder is not None and image.file_name is not None:
@@ -142,11 +143,6 @@ class _ImageWork:
             keys = KEYS[self.release]
             findings += check_annotations(look_at(image.annotations, keys, *size), keys, image.id)
         return findings, size
-
-
-def _is_whole(value: Any) -> TypeGuard[int]:
-    """Whether a value is a whole number to the builder, to which True and False are none."""
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _check(source: Source, content: dict[str, Any], repair: bool, workers: int, progress: bool) -> Report:

@@ -17,7 +17,8 @@ EXAMPLES = 3
 LIST_MISSING = "list of images, annotations or categories missing or empty"
 ENTRY_UNREADABLE = "entry that is no object"
 NO_MASK_KEY = "no annotation has a mask under the keys of a release"
-NUMBER_AS_TEXT = "whole number written as text or fraction"
+NUMBER_AS_TEXT = "whole number written as text"
+NUMBER_AS_FRACTION = "whole number written with a decimal point"
 IMAGE_UNUSABLE = "image without an id, a file name or a size that an image can have"
 IMAGE_ID_TWICE = "image id used twice"
 FILE_NAME_TWICE = "file name of two images"
@@ -45,6 +46,7 @@ HIDDEN_UNEXPLAINED = "hidden part that no nearer instance covers"
 _STOPS = "the build stops"
 _NOTHING = "kept as it is"
 _REMOVED = "removed"
+_WHOLE = "written as a whole number"
 _FROM_MASKS = "computed from the masks, where these leave no doubt"
 
 
@@ -68,7 +70,8 @@ KINDS: dict[str, Kind] = {
     LIST_MISSING: Kind("error", _STOPS),
     ENTRY_UNREADABLE: Kind("error", _STOPS, _REMOVED),
     NO_MASK_KEY: Kind("error", _STOPS),
-    NUMBER_AS_TEXT: Kind("error", "the build stops at text", "written as a whole number"),
+    NUMBER_AS_TEXT: Kind("error", "the build stops at an id or a size, an order is not read", _WHOLE),
+    NUMBER_AS_FRACTION: Kind("warning", "read as the whole number", _WHOLE),
     IMAGE_UNUSABLE: Kind("error", _STOPS, "removed where it has no id, its size taken from the image file"),
     IMAGE_ID_TWICE: Kind("error", _STOPS, "removed where the two are the same"),
     FILE_NAME_TWICE: Kind("warning", _NOTHING),
@@ -110,6 +113,9 @@ KINDS: dict[str, Kind] = {
     AREA_MISSING: Kind("warning", "not read", "the mask's number of pixels written"),
     AREA_DISAGREES: Kind("error", "not read", "the mask's number of pixels written"),
     problems.ORDER_MISSING: Kind("error", problems.CONSEQUENCES[problems.ORDER_MISSING], _FROM_MASKS),
+    problems.CROWD_UNREADABLE: Kind(
+        "error", problems.CONSEQUENCES[problems.CROWD_UNREADABLE], "written as 0 or 1, where text says which"
+    ),
     orders.EQUAL_ORDERS: Kind("error", _NOTHING, _FROM_MASKS),
     orders.OTHER_CLUSTERS: Kind("error", _NOTHING, _FROM_MASKS),
     orders.ZERO_OVERLAPS: Kind("error", _NOTHING, _FROM_MASKS),

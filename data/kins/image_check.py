@@ -11,12 +11,13 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from amodal_jax import segmentation
+from amodal_jax.json_values import is_number
 from amodal_jax.segmentation import Rle
 from data.kins import findings as kinds
 from data.kins import orders, orders_of_masks, problems
 from data.kins.annotations import Keys
 from data.kins.findings import Finding
-from data.kins.instances import Instance, is_finite_number, read_instance
+from data.kins.instances import Instance, read_instance
 from data.kins.orders import order_violations
 from data.kins.overlaps import overlapping
 
@@ -97,7 +98,7 @@ def area_flaw(annotation: dict[str, Any], instance: Instance, keys: Keys, key: s
     if not segmentation.area(mask):
         return None
     stored: Any = annotation.get(key)
-    if not is_finite_number(stored):
+    if not is_number(stored):
         return kinds.AREA_MISSING, "is no number"
     # KINS of 2019 has one area, and nothing says of which mask.
     for candidate in [mask] if keys.inmodal_area else [mask, instance.inmodal]:

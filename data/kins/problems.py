@@ -19,6 +19,7 @@ BOX_UNREADABLE = "box missing or unreadable"
 BOX_UNDER_PIXEL = "box under a pixel wide or high"
 BOX_DISAGREES = "box that disagrees with its mask"
 ORDER_MISSING = "occlusion order missing or unreadable"
+CROWD_UNREADABLE = "iscrowd that is neither true nor false"
 REPEATED_ID = "annotation id used twice"
 IMAGE_SIZE = "image of another size than its record says"
 
@@ -45,6 +46,7 @@ CONSEQUENCES = {
     INMODAL_EMPTY: "kept, as wholly hidden",
     INMODAL_OUTSIDE: "kept as it is",
     ORDER_MISSING: "-1 recorded",
+    CROWD_UNREADABLE: "taken as no crowd, as where there is none",
     REPEATED_ID: "both kept",
     IMAGE_SIZE: "the image file's own size taken",
     **{f"{which} mask: {flaw}": text for which in ("amodal", "inmodal") for flaw, text in _FLAW_CONSEQUENCES.items()},
