@@ -27,6 +27,7 @@ from amodal_jax.config import Config, DataConfig
 from amodal_jax.crop_shape import PACKED_CROP_SHAPE
 from amodal_jax.errors import DataError, first_line
 from amodal_jax.structures import Batch, GroundTruth
+from amodal_jax.text_file import read_text
 
 tf.config.set_visible_devices([], "GPU")  # they are JAX's
 absl.logging.set_verbosity(absl.logging.ERROR)  # TFDS warns of a deprecated attribute that only itself uses
@@ -360,7 +361,7 @@ def _open(config: Config, split: str) -> "_Records":
     records = _Records(builder, split)
     report = Path(builder.data_path) / _REPORT_FILE
     try:
-        splits = json.loads(report.read_text(encoding="utf-8"))["splits"] if report.is_file() else {}
+        splits = json.loads(read_text(report))["splits"] if report.is_file() else {}
         largest = splits.get(split, {}).get("largest", {"height": 0, "width": 0, "objects": 0})
         height, width, objects = (int(largest[name]) for name in ("height", "width", "objects"))
     except (ValueError, LookupError, TypeError, AttributeError) as error:

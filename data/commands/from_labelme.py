@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from amodal_jax.errors import DataError
+from amodal_jax.text_file import read_text
 from data.commands import conversion
 from data.labelme.convert import convert
 
@@ -40,11 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _class_names(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as text: {error}") from None
-    names = [" ".join(line.split()) for line in lines]
+    names = [" ".join(line.split()) for line in read_text(path).splitlines()]
     # labelme's own examples begin with these two, which are no classes.
     names = [name for name in names if name and name not in ("__ignore__", "_background_")]
     if not names or len(set(names)) < len(names):

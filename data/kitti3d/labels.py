@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from amodal_jax.errors import DataError
+from amodal_jax.text_file import read_text
 
 DONT_CARE = "DontCare"
 CLASS_NAMES = {
@@ -53,7 +54,7 @@ def read_labels(path: Path) -> list[Object3d]:
         DataError: the file cannot be read, or a line is not one of KITTI's; names file and line.
     """
     objects = []
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         words = line.split()
         if not words or words[0] == DONT_CARE:
             continue
@@ -88,7 +89,7 @@ def read_projection(path: Path) -> Float[np.ndarray, "3 4"]:
     Raises:
         DataError: the file cannot be read, has no P2, or one that projects nothing; names file and line.
     """
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         key, _, values = line.partition(":")
         if key.strip() != "P2":
             continue
@@ -100,16 +101,9 @@ def read_projection(path: Path) -> Float[np.ndarray, "3 4"]:
         if np.abs(projection).max() > 1e6 or not abs(np.linalg.det(projection[:, :3])) > _LEAST_DETERMINANT:
             raise DataError(f"{where} holds no camera matrix")
         return projection
-    raise DataError(f"{path} has no line P2, the left colour camera's matrix; fetch KITTI's calibration files again")
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is no text file: fetch it again") from None
+    raise DataError(
+        f"{path} has no line P2, the matrix by which the left colour camera projects 3D boxes"
+    )
 
 
 def _numbers(words: list[str], where: str) -> list[float]:

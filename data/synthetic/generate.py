@@ -28,6 +28,7 @@ from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
 from amodal_jax.file_lock import try_lock
 from amodal_jax.segmentation import Rle
+from amodal_jax.text_file import read_text
 from data.kins import layout
 from data.kins.orders import clusters_and_orders
 from data.kins.writer import KinsAnnotation, write_annotations
@@ -173,8 +174,8 @@ def _found(out: Path, request: Request, force: bool) -> bool:
     if out.is_dir() and not any(out.iterdir()):
         return False
     try:
-        there = json.loads((out / REQUEST_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        there = json.loads(read_text(out / REQUEST_FILE))
+    except (DataError, ValueError):
         raise DataError(f"{out} exists and holds no synthetic scenes: name another folder, or remove it") from None
     if there == json.loads(request.to_json()):
         return True
