@@ -1,9 +1,10 @@
-"""The image files of a dataset, looked at without decoding them."""
+"""The image files of a dataset: their names, whether they are whole, and their size."""
 
 import re
 from pathlib import Path
 
 from amodal_jax.errors import DataError, ImageError
+from amodal_jax.image_damage import image_kind, missing_pixels
 from amodal_jax.image_framing import file_damage, orientation, stored_size
 
 # What the sides of a JPEG can be, and 134 million pixels: a file that says more is wrong about itself, and a
@@ -49,12 +50,17 @@ def checked_size(path: Path) -> tuple[int, int]:
         content = path.read_bytes()
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror}") from None
-    damage = file_damage(content)
-    if damage:
-        raise ImageError(f"{path}: {damage}; copy or download the file again")
+    found = file_damage(content)
+    if found:
+        raise ImageError(f"{path}: {found}; copy or download the file again")
     size = stored_size(content)
     if size is None:
-        raise ImageError(f"{path}: is no PNG or JPEG image; copy or download the file again")
+        kind = image_kind(content)
+        raise ImageError(
+            f"{path}: is a {kind} image, and datasets hold PNG and JPEG; convert it to PNG"
+            if kind
+            else f"{path}: is no PNG or JPEG image, nor one of another common kind; copy or download the file again"
+        )
     if not is_size(*size):
         raise ImageError(f"{path}: says that it has {size[0]} rows and {size[1]} columns; copy or download it again")
     if orientation(content) != 1:
@@ -62,4 +68,7 @@ def checked_size(path: Path) -> tuple[int, int]:
             f"{path}: is stored turned (EXIF orientation {orientation(content)}), so that nothing says what its "
             "annotations refer to; store the pixels as they were annotated, without that entry"
         )
+    found = missing_pixels(content)
+    if found:
+        raise ImageError(f"{path}: {found}; copy or download the file again")
     return size

@@ -35,7 +35,9 @@ def test_every_unicode_file_is_its_text(tmp_path, content):
 
 @given(
     st.text(st.characters(exclude_characters="\0\ufeff", exclude_categories=["Cs"])),
-    st.sampled_from([(codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")]),
+    st.sampled_from(
+        [(codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")]
+    ),
 )
 def test_any_text_comes_back_whatever_its_mark(tmp_path_factory, text, form):
     mark, encoding = form
@@ -46,7 +48,13 @@ def test_any_text_comes_back_whatever_its_mark(tmp_path_factory, text, form):
 
 @pytest.mark.parametrize(
     ("encoding", "word"),
-    [("gbk", "轿车"), ("latin-1", "Straßenbahn"), ("cp1252", "Straßenbahn"), ("shift_jis", "自動車"), ("koi8-r", "машина")],
+    [
+        ("gbk", "轿车"),
+        ("latin-1", "Straßenbahn"),
+        ("cp1252", "Straßenbahn"),
+        ("shift_jis", "自動車"),
+        ("koi8-r", "машина"),
+    ],
 )
 def test_another_encoding_is_named_and_is_no_damage(tmp_path, encoding, word):
     path = tmp_path / "labels.txt"

@@ -101,9 +101,7 @@ def read_projection(path: Path) -> Float[np.ndarray, "3 4"]:
         if np.abs(projection).max() > 1e6 or not abs(np.linalg.det(projection[:, :3])) > _LEAST_DETERMINANT:
             raise DataError(f"{where} holds no camera matrix")
         return projection
-    raise DataError(
-        f"{path} has no line P2, the matrix by which the left colour camera projects 3D boxes"
-    )
+    raise DataError(f"{path} has no line P2, the matrix by which the left colour camera projects 3D boxes")
 
 
 def _numbers(words: list[str], where: str) -> list[float]:
