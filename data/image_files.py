@@ -1,11 +1,15 @@
 """The image files of a dataset: their names, whether they are whole, and their size."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+
+import cv2
 
 from amodal_jax.errors import DataError, ImageError
 from amodal_jax.image_damage import image_kind, missing_pixels
 from amodal_jax.image_framing import file_damage, orientation, stored_size
+from amodal_jax.image_reader import decode_image
 
 # What the sides of a JPEG can be, and 134 million pixels: a file that says more is wrong about itself, and a
 # mask of its size would not fit into memory.
@@ -38,6 +42,31 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def path_tails(written: str) -> list[Path]:
+    """A path of any system without its first folder, its first two, and so on to the name alone; the longest first."""
+    parts = [part for part in re.split(r"[/\\]", written) if part not in ("", ".", "..")]
+    return [Path(*parts[start:]) for start in range(len(parts))]
+
+
+def image_in_folders(paths: Sequence[Path], folders: Sequence[Path], where: str) -> Path | None:
+    """The file at the first of the paths that one of the folders has; None where none has any.
+
+    Raises:
+        DataError: several folders have files there, of which nothing says which is meant; the message begins with
+            `where`.
+    """
+    for path in paths:
+        found = {(folder / path).resolve(): folder / path for folder in folders if is_file(folder / path)}
+        if len(found) > 1:
+            raise DataError(
+                f"{where}: its image {path} may be any of {', '.join(map(str, found.values()))}; name one of these "
+                "folders with --images"
+            )
+        if found:
+            return next(iter(found.values()))
+    return None
+
+
 def checked_size(path: Path) -> tuple[int, int]:
     """The (height, width) of a PNG or JPEG file.
 
@@ -46,29 +75,67 @@ def checked_size(path: Path) -> tuple[int, int]:
             turned: whether boxes and masks are of the stored or of the upright picture, which prediction sees, nothing
             says.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read: {error.strerror}") from None
-    found = file_damage(content)
-    if found:
-        raise ImageError(f"{path}: {found}; copy or download the file again")
-    size = stored_size(content)
-    if size is None:
-        kind = image_kind(content)
-        raise ImageError(
-            f"{path}: is a {kind} image, and datasets hold PNG and JPEG; convert it to PNG"
-            if kind
-            else f"{path}: is no PNG or JPEG image, nor one of another common kind; copy or download the file again"
-        )
-    if not is_size(*size):
-        raise ImageError(f"{path}: says that it has {size[0]} rows and {size[1]} columns; copy or download it again")
+    content = read_image_file(path)
+    size = checked_content_size(content, str(path))
     if orientation(content) != 1:
         raise ImageError(
             f"{path}: is stored turned (EXIF orientation {orientation(content)}), so that nothing says what its "
             "annotations refer to; store the pixels as they were annotated, without that entry"
         )
+    return size
+
+
+def read_image_file(path: Path) -> bytes:
+    """The content of an image file.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def checked_content_size(content: bytes, name: str) -> tuple[int, int]:
+    """The (height, width) of the pixels as a PNG or JPEG file stores them; `name` is what errors call it.
+
+    Raises:
+        ImageError: it is truncated, damaged, neither PNG nor JPEG, or of an impossible size.
+    """
+    found = file_damage(content)
+    if found:
+        raise ImageError(f"{name}: {found}; copy or download the file again")
+    size = stored_size(content)
+    if size is None:
+        kind = image_kind(content)
+        raise ImageError(
+            f"{name}: is a {kind} image, and datasets hold PNG and JPEG; convert it to PNG"
+            if kind
+            else f"{name}: is no PNG or JPEG image, nor one of another common kind; copy or download the file again"
+        )
+    if not is_size(*size):
+        raise ImageError(f"{name}: says that it has {size[0]} rows and {size[1]} columns; copy or download it again")
     found = missing_pixels(content)
     if found:
-        raise ImageError(f"{path}: {found}; copy or download the file again")
+        raise ImageError(f"{name}: {found}; copy or download the file again")
     return size
+
+
+def is_dataset_image(content: bytes) -> bool:
+    """Whether an image can lie in a dataset as it is: a PNG or JPEG, if it is undamaged, that is stored upright."""
+    if image_kind(content) not in ("PNG", "JPEG"):
+        return False
+    return file_damage(content) is not None or orientation(content) == 1
+
+
+def upright_png(content: bytes, name: str) -> bytes:
+    """An image of any kind that `amodal_jax.image_reader` reads as the PNG of its upright picture, 8 bits a channel.
+
+    Raises:
+        ImageError: it cannot be read; `name` is what the error calls it.
+    """
+    encoded, png = cv2.imencode(".png", cv2.cvtColor(decode_image(content, name), cv2.COLOR_RGB2BGR))
+    if not encoded:
+        raise ImageError(f"{name}: cannot be written as PNG")
+    return png.tobytes()

@@ -11,7 +11,7 @@ from amodal_jax.atomic_file import make_folder, write_atomically
 from data.commands import options
 from data.kins.annotations import read_annotation_file
 from data.kins.coco_file import MASKS, CocoAnnotations, coco_content
-from data.kins.problems import ProblemCounts, describe
+from data.kins.problems import ProblemCounts, describe, nothing_left
 from data.outputs import check_output_files
 from data.worker_processes import map_with_progress
 
@@ -39,6 +39,8 @@ def run(arguments: argparse.Namespace) -> None:
         for found, problems in results:
             annotations += found
             counts.add(problems)
+    if not annotations:
+        raise nothing_left(file.path, counts)
     make_folder(arguments.out.absolute().parent)
     write_atomically(arguments.out, json.dumps(coco_content(file, annotations)))
     print(

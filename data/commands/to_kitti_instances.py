@@ -11,7 +11,7 @@ from amodal_jax.errors import DataError
 from data.commands import options
 from data.kins.annotations import read_annotation_file
 from data.kins.instance_maps import MapMaker, class_ids
-from data.kins.problems import ProblemCounts, describe
+from data.kins.problems import ProblemCounts, describe, nothing_left
 from data.outputs import check_output_folder, output_folder
 from data.worker_processes import map_with_progress
 
@@ -47,6 +47,8 @@ def run(arguments: argparse.Namespace) -> None:
     ):
         for problems in results:
             counts.add(problems)
+        if counts.left_out() == sum(len(image.annotations) for image in file.images):
+            raise nothing_left(file.path, counts)
     print(f"{arguments.out}: {len(file.images)} maps")
     for problem in counts.to_json():
         print(f"  {describe(problem)}")

@@ -12,10 +12,14 @@ from pathlib import Path
 
 from amodal_jax import segmentation
 from amodal_jax.errors import DataError
+from amodal_jax.json_file import read_json
+from data.all_problems import raise_all
+from data.cocoa.annotation_files import is_of_split
 from data.image_files import checked_size, is_file
 from data.kins.annotations import AnnotationFile, ImageRecord, categories, read_annotation_file
 from data.kins.derive import Derived, derive_file, derive_orders
 from data.kins.layout import SPLITS
+from data.kins.problems import ProblemCounts, describe
 from data.kins.scenes import Scene, Written, split_scenes, write_scenes
 from data.kins.writer import KinsAnnotation
 from data.outputs import check_output_folder
@@ -70,8 +74,21 @@ def convert(
         derived = derive_file(file, derive_orders, workers=workers, progress=progress)
         read.append(derived)
         scenes.append(_scenes(file, derived.annotations, image_folders, own))
-    splits = dict(zip(SPLITS, scenes, strict=True)) if len(scenes) > 1 else split_scenes(scenes[0], test_fraction)
-    written = write_scenes(splits, out, class_names, source=sources[0], link_images=link_images, force=force)
+    shared_out = len(scenes) == 1
+    splits = split_scenes(scenes[0], test_fraction) if shared_out else dict(zip(SPLITS, scenes, strict=True))
+    counts = ProblemCounts()
+    for derived in read:
+        counts.add(derived.problems)
+    written = write_scenes(
+        splits,
+        out,
+        class_names,
+        source=sources[0],
+        flaws=[describe(problem) for problem in counts.to_json()],
+        test_fraction=test_fraction if shared_out else None,
+        link_images=link_images,
+        force=force,
+    )
     return Summary(
         **vars(written),
         class_names=tuple(class_names),
@@ -80,7 +97,12 @@ def convert(
 
 
 def _read(path: Path) -> AnnotationFile:
-    file = read_annotation_file(path)
+    try:
+        file = read_annotation_file(path)
+    except DataError:
+        if is_of_split(read_json(path)):
+            raise DataError(f"{path} is COCO-Amodal's, whose annotations have `regions`: from-cocoa reads it") from None
+        raise
     if file.release != FORM:
         raise DataError(
             f"{path} has the form of KINS {file.release}, not that of D2SA with `segmentation` and `visible_mask`"
@@ -109,16 +131,21 @@ def _scenes(
     by_image: dict[int, list[KinsAnnotation]] = {image.id: [] for image in file.images}
     for annotation in annotations:
         by_image[annotation.image_id].append(annotation)
-    scenes = []
+    scenes, errors = [], []
     for image in file.images:
-        path = _find_image(file, image, image_folders, own)
-        size = checked_size(path)
-        if size != (image.height, image.width):
-            raise DataError(
-                f"{path}: has {size[0]} rows and {size[1]} columns, but {file.path} says {image.height} and "
-                f"{image.width} (image id {image.id}): its masks are of another image"
-            )
+        try:
+            path = _find_image(file, image, image_folders, own)
+            size = checked_size(path)
+            if size != (image.height, image.width):
+                raise DataError(
+                    f"{path}: has {size[0]} rows and {size[1]} columns, but {file.path} says {image.height} and "
+                    f"{image.width} (image id {image.id}): its masks are of another image"
+                )
+        except DataError as error:
+            errors.append(error)
+            continue
         scenes.append(Scene(image.id, path, *size, tuple(by_image[image.id])))
+    raise_all(file.path, errors)
     return scenes
 
 

@@ -13,7 +13,7 @@ from data.kins.annotations import KEYS, AnnotationFile, ImageRecord, Keys
 from data.kins.inmodal_masks import inmodal_masks
 from data.kins.instances import Instance, read_instance
 from data.kins.orders import OrderFinding, order_violations
-from data.kins.problems import FIRST_IDS, Problem
+from data.kins.problems import FIRST_IDS, Problem, ProblemCounts, nothing_left
 from data.kins.writer import KinsAnnotation, write_annotations
 from data.worker_processes import map_with_progress
 
@@ -85,7 +85,7 @@ def derive_file(
         progress: show a bar with rate and time left.
 
     Raises:
-        DataError: an annotation lacks what the others are derived from.
+        DataError: an annotation lacks what the others are derived from, or none can be read.
     """
     whole = Derived([], [], list(file.problems))
     one = functools.partial(derive, keys=KEYS[file.release], class_names=file.categories)
@@ -97,6 +97,10 @@ def derive_file(
                 whole.problems.extend(image.problems)
         except DataError as error:
             raise DataError(f"{file.path}: {error}") from None
+    if not whole.annotations:
+        counts = ProblemCounts()
+        counts.add(whole.problems)
+        raise nothing_left(file.path, counts)
     return whole
 
 

@@ -160,9 +160,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 bar.update()
             bar.set_postfix_str("writing records")
         if not instances:
-            raise DataError(
-                f"no instance of {file.path} is left: " + "; ".join(map(problems.describe, counts.to_json()))
-            )
+            raise problems.nothing_left(file.path, counts)
         self._report["splits"][split] = {
             "images": len(file.images),
             "instances": instances,

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from amodal_jax import segmentation
+from amodal_jax.errors import DataError
 
 FIRST_IDS = 5
 
@@ -92,3 +94,9 @@ def describe(problem: dict) -> str:
     ids = ", ".join(str(identifier) for identifier in problem["first_ids"])
     more = ", ..." if problem["count"] > len(problem["first_ids"]) else ""
     return f"{problem['count']} x {problem['kind']}: {problem['consequence']} ({whose} {ids}{more})"
+
+
+def nothing_left(path: Path, counts: ProblemCounts) -> DataError:
+    """The error of an annotation file of which no instance can be used; says what is wrong with them."""
+    reasons = "; ".join(map(describe, counts.to_json())) or "it has none that could be"
+    return DataError(f"no instance of {path} is left: {reasons}")
