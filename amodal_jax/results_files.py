@@ -233,7 +233,4 @@ def _mask(entry: dict[str, Any], height: int, width: int) -> tuple[segmentation.
     unreadable = set(flaws) - {segmentation.POLYGON_TOO_SHORT, segmentation.BEYOND_IMAGE}
     if unreadable:
         raise _Unusable(f'its "segmentation" cannot be read: {", ".join(sorted(unreadable))}')
-    if rle is None:
-        rle = segmentation.parse({"size": [height, width], "counts": [height * width]}, height, width).rle
-    assert rle is not None
-    return rle, segmentation.BEYOND_IMAGE in flaws
+    return rle or segmentation.empty(height, width), segmentation.BEYOND_IMAGE in flaws

@@ -20,7 +20,9 @@ from amodal_jax.segmentation import Rle
 from data.image_files import checked_size, is_file
 from data.json_file import integer, name, read_json_object
 from data.kins.orders import clusters_and_orders
+from data.kins.problems import CONSEQUENCES, INMODAL_MISSING
 from data.kins.scenes import Scene, Written, split_scenes, write_scenes
+from data.kins.visible_part import visible_part
 from data.kins.writer import KinsAnnotation
 from data.outputs import check_output_folder
 from data.worker_processes import map_with_progress
@@ -70,8 +72,8 @@ def normalised_name(name: str, renames: Mapping[str, str]) -> str:
 def read_region_file(path: Path, *, include_stuff: bool, renames: Mapping[str, str]) -> RegionFile:
     """Reads the json file of one image, and finds the image beside it under the same name.
 
-    A region without a readable amodal polygon is left out, one whose visible mask cannot be read is taken as not
-    occluded; both are named among its flaws.
+    A region without a readable amodal polygon is left out; what a visible mask that cannot be read is taken for says
+    `data.kins.visible_part`. Both are named among its flaws.
 
     Raises:
         DataError: the file is no json, a key is missing, or the image is missing or damaged.
@@ -101,14 +103,14 @@ def read_region_file(path: Path, *, include_stuff: bool, renames: Mapping[str, s
         if amodal is None or not segmentation.area(amodal):
             flaws.append(f"{where}: nothing of its amodal mask can be drawn; the region is left out")
             continue
-        visible = amodal
-        if region.get("visible_mask") is not None:
-            read, found = segmentation.parse(region["visible_mask"], height, width)
-            flaws += [f"{where}: visible {flaw}" for flaw in found]
-            if read is None:
-                flaws.append(f"{where}: its visible mask cannot be read; it is taken as not occluded")
-            else:
-                visible = read
+        visible, found = visible_part(
+            amodal,
+            region.get("visible_mask"),
+            hidden=region.get("invisible_mask"),
+            occlusion_rate=region.get("occlude_rate"),
+        )
+        if found != [INMODAL_MISSING]:  # which is how COCOA says that nothing is hidden
+            flaws += [f"{where}: {kind}: {CONSEQUENCES[kind]}" for kind in found]
         written = name(region, "name")
         if written is None:
             raise DataError(f"{where} has no name that can be printed")

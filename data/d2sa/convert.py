@@ -5,12 +5,10 @@ are seen and hidden, where something hides a part. They have no orders. Follmann
 Böttger, "Learning to See the Invisible: End-to-End Trainable Amodal Instance Segmentation", WACV 2019.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from amodal_jax import segmentation
 from amodal_jax.errors import DataError
 from data.image_files import checked_size, is_file
 from data.kins.annotations import AnnotationFile, ImageRecord, categories, read_annotation_file
@@ -85,22 +83,7 @@ def _read(path: Path) -> AnnotationFile:
         raise DataError(
             f"{path} has the form of KINS {file.release}, not that of D2SA with `segmentation` and `visible_mask`"
         )
-    return dataclasses.replace(file, images=tuple(_with_visible_masks(image) for image in file.images))
-
-
-def _with_visible_masks(image: ImageRecord) -> ImageRecord:
-    """An image whose annotations have a visible mask wherever they have an invisible one."""
-    annotations = []
-    for annotation in image.annotations:
-        if annotation.get("invisible_mask") and not annotation.get("visible_mask"):
-            amodal, hidden = (
-                segmentation.parse(annotation.get(key), image.height, image.width).rle
-                for key in ("segmentation", "invisible_mask")
-            )
-            if amodal and hidden:
-                annotation = {**annotation, "visible_mask": segmentation.difference(amodal, hidden)}
-        annotations.append(annotation)
-    return dataclasses.replace(image, annotations=tuple(annotations))
+    return file
 
 
 def _scenes(

@@ -27,13 +27,17 @@ class Keys:
     order: str | None
     amodal_area: str
     inmodal_area: str | None
+    hidden_mask: str | None = None  # of the part that the inmodal mask lacks
+    occlusion_rate: str | None = None  # hidden area / amodal area
 
 
 KEYS = {
     "2020": Keys("a_bbox", "a_segm", "i_bbox", "i_segm", "oco_id", "ico_id", "a_area", "i_area"),
     "2019": Keys("bbox", "segmentation", "inmodal_bbox", "inmodal_seg", None, None, "area", None),
     # D2SA and COCOA-cls, which are no release of KINS.
-    "d2sa": Keys("bbox", "segmentation", None, "visible_mask", None, None, "area", None),
+    "d2sa": Keys(
+        "bbox", "segmentation", None, "visible_mask", None, None, "area", None, "invisible_mask", "occlude_rate"
+    ),
 }
 
 

@@ -4,11 +4,12 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from amodal_jax import segmentation
 from amodal_jax.errors import DataError
 from amodal_jax.segmentation import Rle
 from data.kins import orders, orders_of_masks
-from data.kins import problems as kinds
 from data.kins.annotations import KEYS, AnnotationFile, ImageRecord, Keys
 from data.kins.inmodal_masks import inmodal_masks
 from data.kins.instances import Instance, read_instance
@@ -134,11 +135,10 @@ def _read(
         problems += [(flaw, annotation["id"]) for flaw in flaws]
         if instance is None:
             continue
-        amodal = _as_drawn(annotation[keys.amodal_mask], instance.amodal, "amodal mask: ", flaws)
-        if {kinds.INMODAL_MISSING, kinds.INMODAL_UNREADABLE} & set(flaws):
+        amodal = _as_drawn(annotation[keys.amodal_mask], instance.amodal)
+        inmodal = _as_drawn(annotation.get(keys.inmodal_mask), instance.inmodal)
+        if inmodal == instance.amodal:
             inmodal = amodal
-        else:
-            inmodal = _as_drawn(annotation[keys.inmodal_mask], instance.inmodal, "inmodal mask: ", flaws)
         instances.append(instance)
         drawn.append(
             KinsAnnotation(
@@ -155,9 +155,10 @@ def _read(
     return drawn, instances, problems
 
 
-def _as_drawn(drawn: list[list[float]] | Rle, read: Rle, kind: str, flaws: Iterable[str]) -> list[list[float]] | Rle:
-    """A mask as it was drawn, such as polygons, where all of it could be read, and what could be read otherwise."""
-    return read if any(flaw.startswith(kind) for flaw in flaws) else drawn
+def _as_drawn(stored: Any, read: Rle) -> list[list[float]] | Rle:
+    """A mask as polygons where it was drawn so and all of them could be read, and as what was read otherwise."""
+    drawn = isinstance(stored, list) and segmentation.parse(stored, *read["size"]) == (read, ())
+    return stored if drawn else read
 
 
 def _by_id(findings: Iterable[OrderFinding], instances: list[Instance]) -> list[OrderFinding]:

@@ -47,6 +47,7 @@ _STOPS = "the build stops"
 _NOTHING = "kept as it is"
 _REMOVED = "removed"
 _WHOLE = "written as a whole number"
+_FROM_NEARER = "the amodal mask without what nearer instances cover"
 _FROM_MASKS = "computed from the masks, where these leave no doubt"
 
 
@@ -97,12 +98,17 @@ KINDS: dict[str, Kind] = {
     problems.INMODAL_MISSING: Kind(
         "warning",
         problems.CONSEQUENCES[problems.INMODAL_MISSING],
-        "the amodal mask without what nearer instances cover",
+        _FROM_NEARER,
     ),
     problems.INMODAL_UNREADABLE: Kind(
         "error",
         problems.CONSEQUENCES[problems.INMODAL_UNREADABLE],
-        "the amodal mask without what nearer instances cover",
+        _FROM_NEARER,
+    ),
+    problems.INMODAL_UNKNOWN: Kind(
+        "error",
+        problems.CONSEQUENCES[problems.INMODAL_UNKNOWN],
+        _FROM_NEARER,
     ),
     problems.INMODAL_EMPTY: Kind("warning", problems.CONSEQUENCES[problems.INMODAL_EMPTY]),
     problems.INMODAL_OUTSIDE: Kind(

@@ -69,7 +69,7 @@ def _mask_edits(
                 edits.append((identifier, key, mended, beyond))
     if edits:
         return edits
-    absent = (problems.INMODAL_MISSING, problems.INMODAL_UNREADABLE)
+    absent = (problems.INMODAL_MISSING, problems.INMODAL_UNREADABLE, problems.INMODAL_UNKNOWN)
     derived = None
     for index, (entry, instance) in enumerate(zip(looked.entries, looked.instances, strict=True)):
         why = next((kind for kind in absent if kind in looked.problems[instance.id]), None)

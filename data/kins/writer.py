@@ -75,7 +75,8 @@ def write_annotations(
             if rle is None:
                 raise DataError(f"{path}: annotation {annotation.id} has no {prefix}_segm: {', '.join(flaws)}")
             x1, y1, x2, y2 = segmentation.bounding_box(rle)
-            record[f"{prefix}_segm"] = mask
+            # Of the forms of a run-length code, the one that every program reads.
+            record[f"{prefix}_segm"] = mask if isinstance(mask, list) else rle
             record[f"{prefix}_bbox"] = [x1, y1, x2 - x1, y2 - y1]
             record[f"{prefix}_area"] = segmentation.area(rle)
         records.append(record)

@@ -130,7 +130,9 @@ def _read_shape(shape: Any, where: str, height: int, width: int) -> tuple[_Shape
         raise DataError(f"{where}: description is no text, or flags are no object")
     visible = truth_value(flags.get(VISIBLE_FLAG, False))
     if visible is None:
-        raise DataError(f"{where}: the flag '{VISIBLE_FLAG}' is neither true nor false, but {shorten(flags[VISIBLE_FLAG])}")
+        raise DataError(
+            f"{where}: the flag '{VISIBLE_FLAG}' is neither true nor false, but {shorten(flags[VISIBLE_FLAG])}"
+        )
     mask, flaws = _mask(shape, where, height, width)
     number = _DEPTH_ALONE.fullmatch(description) or _DEPTH_NAMED.search(description)
     depth = int(number[1]) if number else None
