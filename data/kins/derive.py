@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from amodal_jax import segmentation
 from amodal_jax.errors import DataError
 from amodal_jax.segmentation import Rle
 from data.kins import orders, orders_of_masks
+from data.kins.annotation_ids import NewId, with_sound_ids
 from data.kins.annotations import KEYS, AnnotationFile, ImageRecord, Keys
 from data.kins.inmodal_masks import inmodal_masks
 from data.kins.instances import Instance, read_instance
@@ -36,6 +37,7 @@ class Derived:
     annotations: list[KinsAnnotation]
     findings: list[OrderFinding]  # members are ids of annotations
     problems: list[Problem]
+    new_ids: list[NewId] = field(default_factory=list)
 
 
 def derive_orders(image: ImageRecord, keys: Keys, class_names: Mapping[int, str]) -> Derived:
@@ -77,7 +79,8 @@ def derive_file(
 ) -> Derived:
     """Derives every image of an annotation file, of either release.
 
-    Annotations keep their ids and their masks as they are drawn; those that cannot be read are left out.
+    Annotations keep their masks as they are drawn, and their ids where these are sound (`annotation_ids`); findings and
+    problems are of the ids that they have then. Those that cannot be read are left out.
 
     Args:
         file: what to derive from.
@@ -88,7 +91,8 @@ def derive_file(
     Raises:
         DataError: an annotation lacks what the others are derived from.
     """
-    whole = Derived([], [], list(file.problems))
+    file, new_ids = with_sound_ids(file)
+    whole = Derived([], [], list(file.problems), new_ids)
     one = functools.partial(derive, keys=KEYS[file.release], class_names=file.categories)
     with map_with_progress(one, file.images, description=file.path.name, workers=workers, progress=progress) as images:
         try:

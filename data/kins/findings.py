@@ -21,7 +21,7 @@ NUMBER_AS_TEXT = "whole number written as text"
 NUMBER_AS_FRACTION = "whole number written with a decimal point"
 IMAGE_UNUSABLE = "image without an id, a file name or a size that an image can have"
 IMAGE_ID_TWICE = "image id used twice"
-FILE_NAME_TWICE = "file name of two images"
+FILE_NAME_TWICE = "file of two images"
 IMAGE_EMPTY = "image without annotations"
 IMAGE_MISSING = "image file missing"
 IMAGE_UNREADABLE = "image file damaged, of another format, or stored turned"
@@ -31,6 +31,7 @@ CATEGORY_UNUSED = "category without an instance"
 CATEGORY_FOREIGN = "category that KINS has not, among some that it has"
 CATEGORIES_DIFFER = "categories that differ between the splits"
 ANNOTATION_WITHOUT_ID = "annotation without an id"
+ID_BELOW_ONE = "annotation id below 1, of which COCO's code takes 0 for none"
 ANNOTATION_UNUSABLE = "annotation without an image id or a category id"
 DUPLICATE = "annotation with the masks and the class of another of its image"
 AREA_MISSING = "area missing or unreadable"
@@ -75,7 +76,7 @@ KINDS: dict[str, Kind] = {
     NUMBER_AS_FRACTION: Kind("warning", "read as the whole number", _WHOLE),
     IMAGE_UNUSABLE: Kind("error", _STOPS, "removed where it has no id, its size taken from the image file"),
     IMAGE_ID_TWICE: Kind("error", _STOPS, "removed where the two are the same"),
-    FILE_NAME_TWICE: Kind("warning", _NOTHING),
+    FILE_NAME_TWICE: Kind("error", _STOPS),
     IMAGE_EMPTY: Kind("warning", _NOTHING),
     IMAGE_MISSING: Kind("error", _STOPS),
     IMAGE_UNREADABLE: Kind("error", _STOPS),
@@ -86,6 +87,7 @@ KINDS: dict[str, Kind] = {
     CATEGORY_FOREIGN: Kind("warning", "a class of its own"),
     CATEGORIES_DIFFER: Kind("error", "the build stops, but for KINS' rider"),
     ANNOTATION_WITHOUT_ID: Kind("error", _STOPS, "a new id given"),
+    ID_BELOW_ONE: Kind("warning", _NOTHING, "a new id given"),
     ANNOTATION_UNUSABLE: Kind("error", _STOPS, _REMOVED),
     problems.UNKNOWN_IMAGE: Kind("error", problems.CONSEQUENCES[problems.UNKNOWN_IMAGE], _REMOVED),
     problems.UNKNOWN_CATEGORY: Kind(

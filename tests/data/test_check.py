@@ -262,8 +262,13 @@ CASES = {
         {(kinds.IMAGE_UNUSABLE, "number 1")},
         NOTHING_LEFT,
     ),
-    "an image without annotations, of the same name": (
+    "an image without annotations, of the same name in another folder": (
         add("images", {"id": 2, "file_name": "x/000001.png", "height": 9, "width": 9}),
+        {(kinds.IMAGE_EMPTY, 2)},
+        THE_SAME,
+    ),
+    "an image without annotations, of the same name": (
+        add("images", {"id": 2, "file_name": ".\\000001.png", "height": 9, "width": 9}),
         {(kinds.IMAGE_EMPTY, 2), (kinds.FILE_NAME_TWICE, 1, 2)},
         THE_SAME,
     ),
@@ -392,7 +397,7 @@ def test_scenes_made_by_the_rules_have_no_errors(data):
     clusters, numbers = clusters_and_orders(masks, range(count))
     content = scene()
     content["annotations"] = [
-        {**annotation(index, box, order=numbers[index], cluster=clusters[index]), "i_segm": visible}
+        {**annotation(1 + index, box, order=numbers[index], cluster=clusters[index]), "i_segm": visible}
         for index, (box, visible) in enumerate(zip(boxes, inmodal_masks(masks, clusters, numbers), strict=True))
     ]
     for entry in content["annotations"]:
