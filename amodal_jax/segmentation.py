@@ -9,7 +9,7 @@ from numbers import Real
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Num
 from pycocotools import mask as coco_mask
 
 from amodal_jax.json_values import whole_number
@@ -163,12 +163,8 @@ def parse(segmentation: Any, height: int, width: int) -> Parsed:
 
 
 def _parse_rle(segmentation: dict, height: int, width: int) -> Parsed:
-    counts, size = segmentation.get("counts"), segmentation.get("size")
-    try:
-        runs = run_lengths(counts) if isinstance(counts, str | bytes) else _numbers(counts)
-    except ValueError:
-        runs = None
-    if runs is None or runs.dtype.kind not in "iuf":
+    runs, size = _runs(segmentation), segmentation.get("size")
+    if runs is None:
         return Parsed(None, (RLE_UNREADABLE,))
     if not isinstance(size, Sequence) or [whole_number(side) for side in size] != [height, width]:
         return Parsed(None, (SIZE_DIFFERS,))
@@ -178,6 +174,16 @@ def _parse_rle(segmentation: dict, height: int, width: int) -> Parsed:
     if runs.dtype.kind == "f" and (runs % 1).any():
         return Parsed(None, (RLE_UNREADABLE,))
     return Parsed(_of_runs(runs.astype(np.int64), height, width), ())
+
+
+def _runs(segmentation: dict) -> Num[np.ndarray, " runs"] | None:
+    """The run lengths of a code as they stand there; None where its counts are none."""
+    counts = segmentation.get("counts")
+    try:
+        runs = run_lengths(counts) if isinstance(counts, str | bytes) else _numbers(counts)
+    except ValueError:
+        return None
+    return runs if runs is not None and runs.dtype.kind in "iuf" else None
 
 
 def _of_runs(runs: Int[np.ndarray, " runs"], height: int, width: int) -> Rle:
@@ -201,6 +207,12 @@ def _numbers(values: Any) -> np.ndarray | None:
     ):
         return None
     return np.array(values)
+
+
+def has_empty_runs(segmentation: Any) -> bool:
+    """Whether a mask is a run-length code with runs of no pixel behind the first, which not every program can read."""
+    runs = _runs(segmentation) if isinstance(segmentation, dict) else None
+    return runs is not None and not runs[1:].all()
 
 
 def polygons(segmentation: Any) -> tuple[list[Float[np.ndarray, "points 2"]], tuple[str, ...]]:

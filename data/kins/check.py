@@ -151,11 +151,16 @@ def _places(images: Sequence[LenientImage], folder: Path | None) -> tuple[dict[i
     paths = {image.id: image.file_name for image in images if image.file_name is not None}
     found = look_up(paths, folder)
     findings = []
+    told: set[frozenset[int]] = set()
     for identifier, path in paths.items():
         if identifier in found.shared:
             other, file = found.shared[identifier]
-            detail = f"{folder / file}, as which both can be read"
-            findings.append(Finding(kinds.FILE_NAME_TWICE, "image", (other, identifier), detail=detail))
+            pair = frozenset((identifier, other))
+            # Those of one path are found without looking for the file.
+            if paths[other] != path and pair not in told:
+                told.add(pair)
+                detail = f"{folder / file} can be either's"
+                findings.append(Finding(kinds.FILE_NAME_TWICE, "image", (other, identifier), detail=detail))
         elif identifier not in found.paths:
             findings.append(
                 Finding(kinds.IMAGE_MISSING, "image", (identifier,), detail=f"{folder / path} is not there")

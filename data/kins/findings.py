@@ -36,6 +36,7 @@ ANNOTATION_UNUSABLE = "annotation without an image id or a category id"
 DUPLICATE = "annotation with the masks and the class of another of its image"
 AREA_MISSING = "area missing or unreadable"
 AREA_DISAGREES = "area that disagrees with its mask"
+EMPTY_RUNS = "run-length code with runs of no pixel, which not every program can read"
 TINY = "amodal mask a pixel wide or high"
 INMODAL_APART = "inmodal mask wholly outside the amodal mask"
 ORDER_CONTRADICTED = "order that the masks contradict: more of the overlap is visible in the farther"
@@ -117,6 +118,7 @@ KINDS: dict[str, Kind] = {
         "error", "its part outside counts as nothing", "cut off at the amodal mask, where something is left"
     ),
     INMODAL_APART: Kind("error", "kept, as wholly hidden"),
+    EMPTY_RUNS: Kind("warning", "read without them", "written without them"),
     TINY: Kind("warning", _NOTHING),
     AREA_MISSING: Kind("warning", "not read", "the mask's number of pixels written"),
     AREA_DISAGREES: Kind("error", "not read", "the mask's number of pixels written"),
