@@ -55,7 +55,8 @@ def find_paths(paths: Mapping[int, str], folder: Path, where: str) -> dict[int, 
     """
     found = look_up(paths, folder)
     for identifier, (other, end) in found.shared.items():
-        raise two_of_one_file(where, {one: paths[one] for one in (other, identifier)}, folder / end)
+        both = {one: path for one, path in paths.items() if one in (other, identifier)}
+        raise two_of_one_file(where, both, folder / end)
     return found.paths
 
 

@@ -151,16 +151,17 @@ def _places(images: Sequence[LenientImage], folder: Path | None) -> tuple[dict[i
     paths = {image.id: image.file_name for image in images if image.file_name is not None}
     found = look_up(paths, folder)
     findings = []
-    told: set[frozenset[int]] = set()
+    place = {identifier: index for index, identifier in enumerate(paths)}
+    told: set[tuple[int, ...]] = set()
     for identifier, path in paths.items():
         if identifier in found.shared:
             other, file = found.shared[identifier]
-            pair = frozenset((identifier, other))
+            pair = tuple(sorted((identifier, other), key=place.__getitem__))
             # Those of one path are found without looking for the file.
             if paths[other] != path and pair not in told:
                 told.add(pair)
                 detail = f"{folder / file} can be either's"
-                findings.append(Finding(kinds.FILE_NAME_TWICE, "image", (other, identifier), detail=detail))
+                findings.append(Finding(kinds.FILE_NAME_TWICE, "image", pair, detail=detail))
         elif identifier not in found.paths:
             findings.append(
                 Finding(kinds.IMAGE_MISSING, "image", (identifier,), detail=f"{folder / path} is not there")
