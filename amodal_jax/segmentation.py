@@ -203,7 +203,7 @@ def _of_runs(runs: Int[np.ndarray, " runs"], height: int, width: int) -> Rle:
 def _numbers(values: Any) -> np.ndarray | None:
     """A list of numbers as an array; None where it is no list, or holds what json does not write as a number."""
     if not isinstance(values, list) or not all(
-        issubclass(kind, Real) and kind is not bool for kind in set(map(type, values))
+        issubclass(kind, Real) and not issubclass(kind, bool) for kind in set(map(type, values))
     ):
         return None
     return np.array(values)

@@ -103,14 +103,14 @@ def read_region_file(path: Path, *, include_stuff: bool, renames: Mapping[str, s
         if amodal is None or not segmentation.area(amodal):
             flaws.append(f"{where}: nothing of its amodal mask can be drawn; the region is left out")
             continue
-        visible, found = visible_part(
+        visible, kinds = visible_part(
             amodal,
             region.get("visible_mask"),
             hidden=region.get("invisible_mask"),
             occlusion_rate=region.get("occlude_rate"),
         )
-        if found != [INMODAL_MISSING]:  # which is how COCOA says that nothing is hidden
-            flaws += [f"{where}: {kind}: {CONSEQUENCES[kind]}" for kind in found]
+        if kinds != [INMODAL_MISSING]:  # which is how COCOA says that nothing is hidden
+            flaws += [f"{where}: {kind}: {CONSEQUENCES[kind]}" for kind in kinds]
         written = name(region, "name")
         if written is None:
             raise DataError(f"{where} has no name that can be printed")

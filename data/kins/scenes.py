@@ -88,16 +88,15 @@ def write_scenes(
                 f"{source}: the {split} split would have {len(scenes)} images and no instance; "
                 "choose another test fraction, or the same images for both splits"
             )
-        (value, count), *_ = Counter(scene.image_id for scene in scenes).most_common(1)
-        if count > 1:
-            raise DataError(f"{source}: {count} images of the {split} split have the id {value}")
-        of_name: dict[str, Path] = {}
-        for scene in scenes:
-            other = of_name.setdefault(scene.file_name, scene.image_path)
-            if other is not scene.image_path:
+        for what, values in (
+            ("id", [scene.image_id for scene in scenes]),
+            ("name", [scene.file_name for scene in scenes]),
+        ):
+            (value, count), *_ = Counter(values).most_common(1)
+            if count > 1:
+                two = [str(scene.image_path) for scene, one in zip(scenes, values, strict=True) if one == value][:2]
                 raise DataError(
-                    f"{source}: {other} and {scene.image_path} would both be {scene.file_name} of the {split} split; "
-                    "give them different names"
+                    f"{source}: {count} images of the {split} split have the {what} {value}: {' and '.join(two)}"
                 )
     with output_folder(out, force=force) as folder:
         for split, scenes in splits.items():

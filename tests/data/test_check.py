@@ -103,6 +103,12 @@ def add(list_name, *entries):
     return lambda content: content[list_name].extend(copy.deepcopy(entries))
 
 
+def with_empty_runs(x1, y1, x2, y2):
+    rle = segmentation.parse(polygon(x1, y1, x2, y2), HEIGHT, WIDTH).rle
+    first, *others = segmentation.run_lengths(rle["counts"]).tolist()
+    return {"size": [HEIGHT, WIDTH], "counts": [first, 0, 0, 0, 0, *others]}
+
+
 RLE_OF_ANOTHER_SIZE = {"size": [3, 3], "counts": [0, 9]}
 NOTHING_LEFT, THE_SAME = "nothing left", "the same"
 # What follows where a mask is changed, and where the visible half of one that the areas speak of is not drawn.
@@ -241,6 +247,26 @@ CASES = {
     "an id in words": (spoil_second(id="two"), {(kinds.ANNOTATION_WITHOUT_ID, "number 1")}, NOTHING_LEFT),
     "an id as text": (spoil_second(id="2"), {(kinds.NUMBER_AS_TEXT, 2)}, NOTHING_LEFT),
     "an image id as text": (spoil_second(image_id="1"), {(kinds.NUMBER_AS_TEXT, 2)}, NOTHING_LEFT),
+    "an order as text": (spoil_second(ico_id="2"), {(kinds.NUMBER_AS_TEXT, 2)}, NOTHING_LEFT),
+    "an order as text of a fraction": (spoil_second(ico_id=" 2.0 "), {(kinds.NUMBER_AS_TEXT, 2)}, NOTHING_LEFT),
+    "an order as a fraction": (spoil_second(ico_id=2.0), {(kinds.NUMBER_AS_FRACTION, 2)}, NOTHING_LEFT),
+    "an id as a fraction": (spoil_second(id=2.0), {(kinds.NUMBER_AS_FRACTION, 2)}, NOTHING_LEFT),
+    "an id of 0": (spoil_second(id=0), {(kinds.ID_BELOW_ONE, 0)}, NOTHING_LEFT),
+    "iscrowd that is": (spoil_second(iscrowd=1.0), set(), THE_SAME),
+    "iscrowd as text": (spoil_second(iscrowd="0"), {(problems.CROWD_UNREADABLE, 2)}, NOTHING_LEFT),
+    "iscrowd in words": (spoil_second(iscrowd="False"), {(problems.CROWD_UNREADABLE, 2)}, NOTHING_LEFT),
+    "iscrowd of 2": (spoil_second(iscrowd=2), {(problems.CROWD_UNREADABLE, 2)}, THE_SAME),
+    "iscrowd of NaN": (spoil_second(iscrowd=float("nan")), {(problems.CROWD_UNREADABLE, 2)}, THE_SAME),
+    "runs of no pixel": (
+        spoil_second(i_segm=with_empty_runs(30, 0, 45, 30)),
+        {(kinds.EMPTY_RUNS, 2)},
+        NOTHING_LEFT,
+    ),
+    "hidden, by two points": (
+        spoil_second(i_segm=[[30, 0, 31, 1]], i_bbox=[0, 0, 0, 0], i_area=0),
+        {(problems.INMODAL_EMPTY, 2), (kinds.HIDDEN_UNEXPLAINED, 2)},
+        THE_SAME,
+    ),
     "no image id": (
         lambda content: content["annotations"][3].pop("image_id"),
         {(kinds.ANNOTATION_UNUSABLE, 4), (kinds.CATEGORY_UNUSED, 2)},
