@@ -7,12 +7,13 @@ file and the place of the detection in its list, counted from 0.
 
 import difflib
 import logging
-import re
+from os.path import splitext
 from pathlib import Path
 from typing import Any
 
 from amodal_jax import segmentation
 from amodal_jax.errors import DataError
+from amodal_jax.image_paths import ImagePaths
 from amodal_jax.json_file import read_json, shorten
 from amodal_jax.json_values import is_number, whole_number
 from amodal_jax.metrics import AnnotatedImages, Result
@@ -27,9 +28,10 @@ def read_results(files: dict[str, Path], truth: AnnotatedImages, *, progress: bo
     """Reads result files as `metrics.evaluate_results` takes them.
 
     A detection names its image by its id, a number, in `image_id`, or by the name of its file in `image_id` or
-    `file_name`, with or without folders and extension. `category_id` is one of `truth.categories`. `segmentation` is a
-    run-length code of the image's size, compressed or not, or polygons; where none of them has three points the mask
-    has no pixel, and is wrong wherever it stands. Other keys are not read.
+    `file_name`, with or without folders and extension: the image whose path shares the longest end with it.
+    `category_id` is one of `truth.categories`. `segmentation` is a run-length code of the image's size, compressed or
+    not, or polygons; where none of them has three points the mask has no pixel, and is wrong wherever it stands. Other
+    keys are not read.
 
     Args:
       files: by kind, "det" (every detection needs a `bbox`, xywh, amodal), "amodal" and "inmodal" (every one needs a
@@ -62,11 +64,8 @@ class _Images:
     def __init__(self, truth: AnnotatedImages):
         self._sizes = truth.image_sizes
         self._names = truth.file_names
-        self._by_name: dict[str, list[int]] = {}
-        self._by_stem: dict[str, list[int]] = {}
-        for identifier, name in truth.file_names.items():
-            self._by_name.setdefault(name, []).append(identifier)
-            self._by_stem.setdefault(Path(name).stem, []).append(identifier)
+        self._by_path = ImagePaths(truth.file_names)
+        self._by_stem = ImagePaths({one: splitext(name)[0] for one, name in truth.file_names.items()})
 
     def find(self, entry: dict[str, Any]) -> int:
         """The id of a detection's image."""
@@ -91,13 +90,12 @@ class _Images:
         return identifier
 
     def _candidates(self, name: str) -> list[int]:
-        base = re.split(r"[/\\]", name)[-1]
-        return self._by_name.get(base) or self._by_stem.get(base) or []
+        return self._by_path.named(name) or self._by_stem.named(name)
 
     def _find_name(self, name: str) -> int:
         found = self._candidates(name)
         if not found:
-            near = difflib.get_close_matches(name, self._by_name, n=1)
+            near = difflib.get_close_matches(name, self._names.values(), n=1)
             hint = f'; the nearest is "{near[0]}"' if near else ""
             raise _Unusable(f'no image of the ground truth is called "{name}"{hint}; ids are numbers, names are text')
         if len(found) > 1:
@@ -233,7 +231,4 @@ def _mask(entry: dict[str, Any], height: int, width: int) -> tuple[segmentation.
     unreadable = set(flaws) - {segmentation.POLYGON_TOO_SHORT, segmentation.BEYOND_IMAGE}
     if unreadable:
         raise _Unusable(f'its "segmentation" cannot be read: {", ".join(sorted(unreadable))}')
-    if rle is None:
-        rle = segmentation.parse({"size": [height, width], "counts": [height * width]}, height, width).rle
-    assert rle is not None
-    return rle, segmentation.BEYOND_IMAGE in flaws
+    return rle or segmentation.empty(height, width), segmentation.BEYOND_IMAGE in flaws

@@ -1,7 +1,7 @@
 """The image files of a dataset: their names, whether they are whole, and their size."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -9,6 +9,7 @@ import cv2
 from amodal_jax.errors import DataError, ImageError
 from amodal_jax.image_damage import image_kind, missing_pixels
 from amodal_jax.image_framing import file_damage, orientation, stored_size
+from amodal_jax.image_paths import image_path
 from amodal_jax.image_reader import decode_image
 
 # What the sides of a JPEG can be, and 134 million pixels: a file that says more is wrong about itself, and a
@@ -34,6 +35,19 @@ def base_name(file_name: str, where: str) -> str:
     return name
 
 
+def checked_path(file_name: str, where: str) -> str:
+    """The path of an image as `amodal_jax.image_paths.image_path` gives it.
+
+    Raises:
+        DataError: it has a name that no file or folder can have; the message begins with `where`.
+    """
+    base_name(file_name, where)
+    path = image_path(file_name)
+    for name in path.split("/"):
+        base_name(name, where)
+    return path
+
+
 def is_file(path: Path) -> bool:
     """Whether there is a file, and not a name that the system cannot even look for."""
     try:
@@ -42,13 +56,7 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def path_tails(written: str) -> list[Path]:
-    """A path of any system without its first folder, its first two, and so on to the name alone; the longest first."""
-    parts = [part for part in re.split(r"[/\\]", written) if part not in ("", ".", "..")]
-    return [Path(*parts[start:]) for start in range(len(parts))]
-
-
-def image_in_folders(paths: Sequence[Path], folders: Sequence[Path], where: str) -> Path | None:
+def image_in_folders(paths: Iterable[str], folders: Sequence[Path], where: str) -> Path | None:
     """The file at the first of the paths that one of the folders has; None where none has any.
 
     Raises:

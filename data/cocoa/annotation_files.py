@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from amodal_jax.errors import DataError
+from amodal_jax.image_paths import ends
 from amodal_jax.json_file import read_json
 from amodal_jax.json_values import whole_number
 from amodal_jax.visible_files import visible_files
 from data.all_problems import raise_all
-from data.image_files import image_in_folders, is_file, path_tails
+from data.image_files import checked_path, image_in_folders, is_file
 from data.json_file import integer
 
 _ENDINGS = (".jpg", ".jpeg", ".png")
@@ -96,7 +97,7 @@ def is_of_split(content: Any) -> bool:
 
 def _of_image(path: Path, content: dict[str, Any], image_folders: Sequence[Path]) -> AnnotatedImage:
     image_id = integer(content, "image_id", str(path))
-    names = [Path(f"{path.stem}{suffix}") for suffix in _IMAGE_SUFFIXES]
+    names = [f"{path.stem}{suffix}" for suffix in _IMAGE_SUFFIXES]
     found = image_in_folders(names, image_folders, str(path)) or image_in_folders(names, [path.parent], str(path))
     if found is None:
         raise DataError(
@@ -151,9 +152,10 @@ def _of_split(
 
 def _listed_image(path: Path, entry: dict[str, Any], where: str, image_folders: Sequence[Path]) -> Path:
     written = entry.get("file_name")
-    if not isinstance(written, str) or not (tails := path_tails(written)):
+    if not isinstance(written, str):
         raise DataError(f"{where}: its image has no text under 'file_name'")
-    found = image_in_folders(tails, image_folders, where) or image_in_folders(tails, [path.parent], where)
+    names = list(ends(checked_path(written, where)))
+    found = image_in_folders(names, image_folders, where) or image_in_folders(names, [path.parent], where)
     if found is None:
         folders = ", ".join(map(str, (*image_folders, path.parent)))
         raise DataError(f"{where}: its image {written} is in none of {folders}; name the folder with --images")

@@ -22,7 +22,9 @@ from data.cocoa.annotation_files import AnnotatedImage, find_annotations
 from data.image_files import checked_size
 from data.json_file import integer, name
 from data.kins.orders import clusters_and_orders
+from data.kins.problems import CONSEQUENCES, INMODAL_MISSING
 from data.kins.scenes import Scene, Written, split_scenes, write_scenes
+from data.kins.visible_part import visible_part
 from data.kins.writer import KinsAnnotation
 from data.outputs import check_output_folder
 
@@ -71,8 +73,8 @@ def normalised_name(name: str, renames: Mapping[str, str]) -> str:
 def read_regions(annotated: AnnotatedImage, *, include_stuff: bool, renames: Mapping[str, str]) -> RegionImage:
     """Reads the regions of an image.
 
-    A region without a readable amodal polygon is left out, one whose visible mask cannot be read is taken as not
-    occluded; both are named among its flaws.
+    A region without a readable amodal polygon is left out; what a visible mask that cannot be read is taken for says
+    `data.kins.visible_part`. Both are named among its flaws.
 
     Raises:
         DataError: the image is damaged or of another size than its file says, or a region lacks a key; `SeveralErrors`,
@@ -100,14 +102,14 @@ def read_regions(annotated: AnnotatedImage, *, include_stuff: bool, renames: Map
         if amodal is None or not segmentation.area(amodal):
             flaws.append(f"{where}: nothing of its amodal mask can be drawn; the region is left out")
             continue
-        visible = amodal
-        if region.get("visible_mask") is not None:
-            read, found = segmentation.parse(region["visible_mask"], height, width)
-            flaws += [f"{where}: visible {flaw}" for flaw in found]
-            if read is None:
-                flaws.append(f"{where}: its visible mask cannot be read; it is taken as not occluded")
-            else:
-                visible = read
+        visible, kinds = visible_part(
+            amodal,
+            region.get("visible_mask"),
+            hidden=region.get("invisible_mask"),
+            occlusion_rate=region.get("occlude_rate"),
+        )
+        if kinds != [INMODAL_MISSING]:  # which is how COCOA says that nothing is hidden
+            flaws += [f"{where}: {kind}: {CONSEQUENCES[kind]}" for kind in kinds]
         regions.append(Region(normalised_name(written, renames), region["name"], order, amodal, visible))
     raise_all(annotated.image_path, errors)
     return RegionImage(annotated.image_id, annotated.image_path, height, width, tuple(regions), stuff, tuple(flaws))

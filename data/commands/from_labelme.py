@@ -24,9 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--images", type=Path, nargs="+", default=[], metavar="DIR", help="other folders of images")
     parser.add_argument(
-        "--folder-names",
+        "--keep-folders",
         action="store_true",
-        help="name images by their folders too: cam1/000001.png becomes cam1_000001.png",
+        help="leave images in their folders, so that one name may occur in several",
     )
     conversion.add_arguments(parser)
 
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.out,
         class_names=_class_names(arguments.labels) if arguments.labels else None,
         image_folders=arguments.images,
-        folder_names=arguments.folder_names,
+        keep_folders=arguments.keep_folders,
         **conversion.of_all(arguments),
     )
     conversion.print_counts(summary)

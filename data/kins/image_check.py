@@ -109,6 +109,16 @@ def area_flaw(annotation: dict[str, Any], instance: Instance, keys: Keys, key: s
     return kinds.AREA_DISAGREES, f"is {stored:g}, the mask has {segmentation.area(mask)} pixels"
 
 
+def masks_with_empty_runs(annotation: dict[str, Any], instance: Instance, keys: Keys) -> list[tuple[str, Rle]]:
+    """The keys of readable masks that are stored with runs of no pixel, and the masks."""
+    return [
+        (key, mask)
+        for key, mask in ((keys.amodal_mask, instance.amodal), (keys.inmodal_mask, instance.inmodal))
+        if segmentation.has_empty_runs(stored := annotation.get(key))
+        and segmentation.parse(stored, *mask["size"]).rle is not None
+    ]
+
+
 def together(looked: Looked) -> list[tuple[str, tuple[int, ...], str]]:
     """What is wrong with the orders and overlaps of instances: kind, positions, detail."""
     found = []
@@ -147,6 +157,7 @@ def _alone(annotation: dict[str, Any], instance: Instance, keys: Keys) -> list[t
     x1, y1, x2, y2 = segmentation.bounding_box(instance.amodal)
     if min(x2 - x1, y2 - y1) <= 1:
         found.append((kinds.TINY, f"{x2 - x1:g} x {y2 - y1:g} pixels"))
+    found += [(kinds.EMPTY_RUNS, f"'{key}'") for key, _ in masks_with_empty_runs(annotation, instance, keys)]
     for key in filter(None, (keys.amodal_area, keys.inmodal_area)):
         if flaw := area_flaw(annotation, instance, keys, key):
             found.append((flaw[0], f"'{key}' {flaw[1]}"))

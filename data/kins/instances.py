@@ -11,6 +11,7 @@ from amodal_jax.json_values import is_number, truth_value, whole_number
 from amodal_jax.segmentation import Rle
 from data.kins import problems as kinds
 from data.kins.annotations import Keys
+from data.kins.visible_part import visible_part
 
 Box = tuple[float, float, float, float]
 
@@ -95,17 +96,18 @@ def _masks(annotation: dict, keys: Keys, height: int, width: int) -> tuple[Rle |
     if amodal_rle is None or not segmentation.area(amodal_rle):
         return None, None, [*problems, kinds.AMODAL_EMPTY]
 
-    # The annotators drew an inmodal mask only where an instance is occluded (paper section 3.1), so that none drawn
-    # means that all of it is visible.
-    if not annotation.get(keys.inmodal_mask):
-        return amodal_rle, amodal_rle, [*problems, kinds.INMODAL_MISSING]
-    inmodal_rle, flaws = segmentation.parse(annotation[keys.inmodal_mask], height, width)
-    problems += [f"inmodal mask: {flaw}" for flaw in flaws]
-    if inmodal_rle is None:
-        return amodal_rle, amodal_rle, [*problems, kinds.INMODAL_UNREADABLE]
-    if not segmentation.area(inmodal_rle):
-        problems.append(kinds.INMODAL_EMPTY)
-    return amodal_rle, inmodal_rle, problems
+    def stored(key: str | None) -> Any:
+        return annotation.get(key) if key else None
+
+    inmodal, found = visible_part(
+        amodal_rle,
+        stored(keys.inmodal_mask),
+        hidden=stored(keys.hidden_mask),
+        occlusion_rate=stored(keys.occlusion_rate),
+        visible_area=stored(keys.inmodal_area),
+        amodal_area=stored(keys.amodal_area),
+    )
+    return amodal_rle, inmodal, problems + found
 
 
 def _box(stored: Any, rle: Rle, height: int, width: int) -> tuple[Box, list[str]]:

@@ -5,7 +5,6 @@ from being looked at is mended on the way, or the entry is passed over; both are
 which `--fix` writes. Masks and images are not looked at.
 """
 
-import itertools
 import json
 import re
 from collections import Counter
@@ -14,11 +13,12 @@ from typing import Any
 
 from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
-from amodal_jax.json_values import fits, whole_number
-from data.image_files import base_name
+from amodal_jax.json_values import whole_number
+from data.image_files import checked_path
 from data.json_file import name
 from data.kins import findings as kinds
 from data.kins import problems
+from data.kins.annotation_ids import sound_ids
 from data.kins.annotations import KEYS
 from data.kins.categories import CATEGORY_IDS, RIDER_ID, RIDER_NAME, SUPERCATEGORIES
 from data.kins.findings import Change, Finding
@@ -41,11 +41,11 @@ class LenientImage:
 
     @property
     def file_name(self) -> str | None:
-        """Without folders; None where there is none that a file can have."""
+        """As `amodal_jax.image_paths.image_path` gives it; None where there is none that a file can have."""
         stored = self.entry.get("file_name")
         try:
-            return base_name(stored, "") if isinstance(stored, str) else None
-        except (DataError, UnicodeEncodeError):
+            return checked_path(stored, "") if isinstance(stored, str) else None
+        except DataError:
             return None
 
 
@@ -239,24 +239,18 @@ def _without_duplicates(
 
 
 def _give_ids(placed: list[_Shown], file: LenientFile) -> None:
-    taken = {shown for shown, _ in placed if isinstance(shown, int)}
-    free = (number for number in itertools.count(max(taken, default=0) + 1) if fits(number))
-    if taken and not fits(max(taken) + len(placed)):
-        free = (number for number in itertools.count(1) if number not in taken)
-    seen = set()
-    for shown, entry in placed:
-        kind = None
-        if not isinstance(shown, int):
+    ids = [shown if isinstance(shown, int) else None for shown, _ in placed]
+    for (shown, entry), before, after in zip(placed, ids, sound_ids(ids), strict=True):
+        if before == after:
+            continue
+        kind = problems.REPEATED_ID
+        if before is None:
             kind = kinds.ANNOTATION_WITHOUT_ID
-        elif shown in seen:
-            kind = problems.REPEATED_ID
-        else:
-            seen.add(shown)
-        if kind:
-            new = next(free)
-            file.findings.append(Finding(kind, "annotation", (shown,), entry["image_id"]))
-            file.changes.append(Change("annotation", shown, "id", entry.get("id"), new, kind))
-            entry["id"] = new
+        elif before < 1:
+            kind = kinds.ID_BELOW_ONE
+        file.findings.append(Finding(kind, "annotation", (shown,), entry["image_id"]))
+        file.changes.append(Change("annotation", shown, "id", entry.get("id"), after, kind))
+        entry["id"] = after
 
 
 def _categories(entries: list[dict[str, Any]], used: Counter[int], file: LenientFile) -> None:

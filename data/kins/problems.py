@@ -15,6 +15,7 @@ AMODAL_MISSING = "amodal mask missing"
 AMODAL_EMPTY = "amodal mask with nothing to draw in its image"
 INMODAL_MISSING = "inmodal mask missing"
 INMODAL_UNREADABLE = "inmodal mask of which nothing can be read"
+INMODAL_UNKNOWN = "inmodal mask missing or unreadable of an instance that is partly hidden by its area"
 INMODAL_EMPTY = "inmodal mask without a pixel"
 INMODAL_OUTSIDE = "inmodal mask outside the amodal mask"
 BOX_UNREADABLE = "box missing or unreadable"
@@ -45,6 +46,7 @@ CONSEQUENCES = {
     AMODAL_EMPTY: _LEFT_OUT,
     INMODAL_MISSING: "taken as not occluded: the amodal mask serves as both",
     INMODAL_UNREADABLE: "taken as not occluded: the amodal mask serves as both",
+    INMODAL_UNKNOWN: "kept, as wholly hidden",
     INMODAL_EMPTY: "kept, as wholly hidden",
     INMODAL_OUTSIDE: "kept as it is",
     ORDER_MISSING: "-1 recorded",

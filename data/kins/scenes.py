@@ -23,12 +23,12 @@ class Scene:
     height: int
     width: int
     annotations: tuple[KinsAnnotation, ...]
-    name: str | None = None  # in the dataset; None: as it is called where it is
+    name: str | None = None  # its path below the split's folder; None: its own name
     content: Callable[[], bytes] | None = None  # gives the file's bytes in the dataset; None: those of `image_path`
 
     @property
     def file_name(self) -> str:
-        """The image's name in the dataset."""
+        """The image's path below the split's folder."""
         return self.image_path.name if self.name is None else self.name
 
 
@@ -91,9 +91,10 @@ def write_scenes(
     _check_instances(splits, source, flaws, test_fraction)
     with output_folder(out, force=force) as folder:
         for split, scenes in splits.items():
-            (folder / IMAGE_FOLDERS[split]).mkdir(parents=True, exist_ok=True)
             for scene in scenes:
-                _place_image(scene, folder / IMAGE_FOLDERS[split] / scene.file_name, link_images)
+                place = folder / IMAGE_FOLDERS[split] / scene.file_name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                _place_image(scene, place, link_images)
         for split, scenes in splits.items():
             images = [
                 {"id": scene.image_id, "file_name": scene.file_name, "width": scene.width, "height": scene.height}

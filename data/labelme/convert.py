@@ -38,7 +38,7 @@ def convert(
     test_fraction: float | None,
     class_names: Sequence[str] | None = None,
     image_folders: Sequence[Path] = (),
-    folder_names: bool = False,
+    keep_folders: bool = False,
     link_images: bool = False,
     force: bool = False,
     workers: int = 1,
@@ -56,7 +56,7 @@ def convert(
         class_names: every class; None for those that occur. Category ids follow from them, so that annotators of the
             same images have to share one list.
         image_folders: where images are looked for that are not where their file says.
-        folder_names: name images by the folders that they lie in, too, so that one name may occur in several.
+        keep_folders: leave images in the folders that they lie in, so that one name may occur in several.
         link_images: make symbolic links instead of copies, but of images that have to be stored anew.
         force: write into a folder that is there already.
         workers: processes that read files, where there are many.
@@ -80,7 +80,7 @@ def convert(
     errors = errors_among(results)
     if not images and not errors:
         raise DataError(f"{source} is no folder with json files of labelme")
-    names, found = _names(images, folder_names=folder_names)
+    names, found = _names(images, keep_folders=keep_folders)
     errors += found
     ids = itertools.count(1)
     scenes = []
@@ -128,13 +128,13 @@ def _image_ids(names: Sequence[str]) -> Sequence[int]:
     return range(1, len(names) + 1)
 
 
-def _names(images: Sequence[LabelledImage], *, folder_names: bool) -> tuple[list[str], list[DataError]]:
+def _names(images: Sequence[LabelledImage], *, keep_folders: bool) -> tuple[list[str], list[DataError]]:
     """The name of each image in the dataset, and an error for each that another image has already."""
     names = [image.image.name for image in images]
-    if folder_names and images:
+    if keep_folders and images:
         folders = [Path(os.path.abspath(image.image.path.parent)) for image in images]
         root = Path(os.path.commonpath(folders))
-        names = ["_".join((*folder.relative_to(root).parts, name)) for folder, name in zip(folders, names, strict=True)]
+        names = [(folder.relative_to(root) / name).as_posix() for folder, name in zip(folders, names, strict=True)]
     by_name: dict[str, LabelledImage] = {}
     errors = []
     for image, name in zip(images, names, strict=True):
@@ -144,7 +144,7 @@ def _names(images: Sequence[LabelledImage], *, folder_names: bool) -> tuple[list
         if image.image.path.resolve() == other.image.path.resolve():
             problem = f"{other.path} and {image.path} are both of {image.image.path}; leave one of the two files"
         else:
-            way_out = "rename one of the two" if folder_names else "--folder-names puts their folders into their names"
+            way_out = "rename one of the two" if keep_folders else "--keep-folders keeps them apart"
             problem = (
                 f"{other.image.path} (of {other.path}) and {image.image.path} (of {image.path}) would both be {name} "
                 f"in the dataset; {way_out}"

@@ -11,6 +11,7 @@ from typing import Any
 
 from amodal_jax.errors import DataError
 from amodal_jax.image_damage import image_kind
+from amodal_jax.image_paths import ends, image_path
 from amodal_jax.json_file import shorten
 from data.image_files import (
     base_name,
@@ -18,7 +19,6 @@ from data.image_files import (
     image_in_folders,
     is_dataset_image,
     is_file,
-    path_tails,
     read_image_file,
     upright_png,
 )
@@ -103,9 +103,9 @@ def _file_as_png(path: Path) -> bytes:
 def _find(path: Path, written: str, name: str, image_folders: tuple[Path, ...], source: Path) -> Path | None:
     if is_file(_as_written(path, written)):
         return _as_written(path, written)
-    tails = path_tails(written)
-    tails.insert(-1, path.parent.relative_to(source) / name)
-    found = image_in_folders(tails, image_folders, str(path))
+    names = list(ends(image_path(written)))
+    names.insert(-1, (path.parent.relative_to(source) / name).as_posix())
+    found = image_in_folders(names, image_folders, str(path))
     beside = path.parent / name
     return beside if found is None and is_file(beside) else found
 
