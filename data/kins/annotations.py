@@ -1,9 +1,10 @@
 """Reads KINS annotation files of both releases into one form."""
 
 import hashlib
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from amodal_jax.config import KINS_CLASS_NAMES
@@ -11,9 +12,14 @@ from amodal_jax.errors import DataError
 from data.image_files import checked_path, is_file, is_size
 from data.image_lookup import find_paths
 from data.json_file import integer, name, read_json_object
-from data.kins.categories import RIDER_ID, RIDER_NAME
+from data.kins.categories import CATEGORY_IDS, RIDER_ID, RIDER_NAME
 from data.kins.layout import ANNOTATION_FILES, INSTRUCTIONS, SPLITS
 from data.kins.problems import REPEATED_ID, UNKNOWN_CATEGORY, UNKNOWN_IMAGE, Problem
+
+# One's own images may be called as KITTI's are, and have KINS' classes; but they are not as many as the 7 474 and 7 517
+# of KINS' splits.
+_KITTI_NAME = re.compile(r"\d{6}\.png")
+_LEAST_IMAGES_OF_KINS = 7000
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,9 @@ def find_annotation_files(manual_dir: Path, release: str | None = None) -> dict[
             return found
         if found:
             missing = next(name for split, name in names.items() if split not in found)
-            raise DataError(f"{manual_dir / missing} is missing, beside {next(iter(found.values()))}.\n{INSTRUCTIONS}")
+            there = next(iter(found.values()))
+            advice = f"\n{INSTRUCTIONS}" if _may_be_of_kins(there) else " A dataset needs the files of both splits."
+            raise DataError(f"{manual_dir / missing} is missing, beside {there}.{advice}")
     wanted = " and ".join(ANNOTATION_FILES[release or "2020"].values())
     raise DataError(f"{manual_dir} holds no annotations: {wanted} are missing.\n{INSTRUCTIONS}")
 
@@ -181,16 +189,34 @@ def check_images_exist(file: AnnotationFile, folder: Path) -> None:
     """Looks for the images of an annotation file that is `located` in their folder.
 
     Raises:
-        DataError: one is missing; the message says how to get it.
+        DataError: one is missing; the message says what to do, which is to fetch KITTI only where the file is KINS'.
     """
     missing = [(image.id, folder / image.file_name) for image in file.images]
     missing = [(identifier, path) for identifier, path in missing if not is_file(path)]
     if missing:
         identifier, path = missing[0]
+        is_kins = _is_like_kins(file) and len(file.images) >= _LEAST_IMAGES_OF_KINS
+        advice = f".\n{INSTRUCTIONS}" if is_kins else "; put them there, or take them out of the file"
         raise DataError(
             f"{len(missing)} of the {len(file.images)} images of {file.path} are missing, the first of them {path} "
-            f"(image id {identifier}).\n{INSTRUCTIONS}"
+            f"(image id {identifier}){advice}"
         )
+
+
+def _is_like_kins(file: AnnotationFile) -> bool:
+    """Whether the classes are KINS' own, with its ids, and the images called as KITTI's are."""
+    of_kins = {**CATEGORY_IDS, RIDER_NAME: RIDER_ID}
+    return all(of_kins.get(name) == identifier for identifier, name in file.categories.items()) and all(
+        _KITTI_NAME.fullmatch(PurePosixPath(image.file_name).name) for image in file.images
+    )
+
+
+def _may_be_of_kins(path: Path) -> bool:
+    """The same of a file that may be unusable."""
+    try:
+        return _is_like_kins(read_annotation_file(path))
+    except DataError:
+        return True
 
 
 def categories(files: dict[str, AnnotationFile]) -> dict[int, str]:

@@ -68,7 +68,7 @@ def check_file(source: Source, *, repair: bool = False, workers: int = 1, progre
     try:
         return _check(source, read_json_object(source.path), repair, workers, progress)
     except RecursionError:
-        raise DataError(f"{source.path} is nested more deeply than any annotation file: fetch it again") from None
+        raise DataError(f"{source.path} is nested more deeply than any annotation file; write it again") from None
 
 
 def differing_categories(reports: Sequence[Report]) -> list[Finding]:

@@ -6,7 +6,7 @@ import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from amodal_jax.errors import DataError
@@ -61,7 +61,8 @@ def image_of_file(path: Path, labelled: dict[str, Any], image_folders: tuple[Pat
     name = base_name(written, str(path))
     found = _find(path, written, name, image_folders, source)
     if found is None and not isinstance(data, str):
-        places = (_as_written(path, written), *(folder / name for folder in image_folders), path.parent / name)
+        here = () if PureWindowsPath(written).drive else (_as_written(path, written),)
+        places = (*here, *(folder / name for folder in image_folders), path.parent / name)
         raise DataError(
             f"{path}: its image {shorten(written)} is none of {', '.join(map(str, dict.fromkeys(places)))}, and the "
             "file has no imageData; name the folder of the images with --images"
