@@ -2,6 +2,8 @@
 
 import codecs
 import json
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -103,3 +105,16 @@ def test_json_and_configurations_in_another_encoding_are_not_called_incomplete(t
     for read, argument, error in ((read_json, path, DataError), (read_config, tmp_path, ConfigError)):
         with pytest.raises(error, match=r"config\.json: is not UTF-8 .*; save it as UTF-8"):
             read(argument)
+
+
+def test_whatever_people_write_is_read_by_one_function():
+    """But the project's own templates, and the program beside an export, which runs without the project."""
+    root = Path(__file__).parents[1]
+    own = {"amodal_jax/report.py", "amodal_jax/export_runner.py", "data/kins/browse.py"}
+    readers = {
+        str(path.relative_to(root))
+        for folder in ("amodal_jax", "configs", "data", "scripts")
+        for path in (root / folder).rglob("*.py")
+        if re.search(r"\w\.read_text\(|\bopen\(\)|\bopen\(\"rt?\"|json\.load\(", path.read_text(encoding="utf-8"))
+    }
+    assert readers == own
