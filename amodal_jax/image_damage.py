@@ -52,7 +52,7 @@ def missing_pixels(content: bytes) -> str | None:
         other = _decoded(strange)
         if other is None:  # it is not enough, or this decoder wants a marker even if it needs nothing else
             other = _decoded(strange + content[end:])
-        if not np.array_equal(picture, other):
+        if other is None or not np.array_equal(picture, other):
             return "the JPEG file is truncated (its data end before its last pixel)"
     return None
 

@@ -115,6 +115,6 @@ def test_whatever_people_write_is_read_by_one_function():
         str(path.relative_to(root))
         for folder in ("amodal_jax", "configs", "data", "scripts")
         for path in (root / folder).rglob("*.py")
-        if re.search(r"\w\.read_text\(|\bopen\(\)|\bopen\(\"rt?\"|json\.load\(", path.read_text(encoding="utf-8"))
+        if re.search(r"\.read_text\(|\bopen\(\)|\bopen\(\"rt?\"|json\.load\(", path.read_text(encoding="utf-8"))
     }
     assert readers == own
