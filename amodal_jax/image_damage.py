@@ -16,13 +16,13 @@ from amodal_jax.image_framing import JPEG_FRAMES, JPEG_SCAN, file_damage, jpeg_s
 # Frames that are coded by Huffman in one pass, as nearly all are, and the segment that says that they are in parts.
 _PLAIN_FRAMES = (0xC0, 0xC1)
 _JPEG_RESTARTS = 0xDD
-# Entropy-coded data that are no part of any picture. They differ from the zeros that decoders fill up with, and from
-# each other, in the first bit already, for the last block may lack no more.
-_STRANGE_DATA = (b"\xaa" * 64, b"\x55" * 64)
+# Entropy-coded data that are no part of any picture. They differ in the first bits already, for the last block may lack
+# no more; three, as two may come to the same there.
+_STRANGE_DATA = (bytes(64), b"\xaa" * 64, b"\x55" * 64)
 
 _PNM_SPACE = rb"(?:\s|#[^\n]*\n)+"
-_PNM_HEADER = re.compile(rb"P[45-7]" + 2 * (_PNM_SPACE + rb"(\d+)"))
-_PNM_MAXIMUM = re.compile(_PNM_SPACE + rb"(\d+)")
+_PNM_HEADER = re.compile(rb"P[4-6]" + 2 * (_PNM_SPACE + rb"(\d{1,9})"))
+_PNM_MAXIMUM = re.compile(_PNM_SPACE + rb"(\d{1,9})")
 
 
 def damage(content: bytes) -> str | None:
@@ -34,8 +34,8 @@ def missing_pixels(content: bytes) -> str | None:
     """What is wrong with the pixels of a JPEG whose framing is undamaged, or None, also for all other files.
 
     Where its data end before its last pixel, decoders fill up the picture and say nothing, if a marker says that the
-    image ends there. They then take other data that are put in place of the marker, and the picture changes; after the
-    last pixel they leave them. Of a picture in several scans only the framing is looked at.
+    image ends there. They then take whatever is put in place of the marker, so that pictures with unlike data there
+    differ; after the last pixel they leave it. Of a picture in several scans only the framing is looked at.
     """
     if not content.startswith(b"\xff\xd8"):
         return None
@@ -44,21 +44,22 @@ def missing_pixels(content: bytes) -> str | None:
     frame = next((marker for marker in markers if marker in JPEG_FRAMES), None)
     if frame not in _PLAIN_FRAMES or markers.count(JPEG_SCAN) > 1:
         return None
-    picture = _decoded(content)
-    if picture is None:
-        return why_unread(content)
     end = segments[-1][1]
+    first = None
     for strange in _strange_ends(content[:end], has_parts=_JPEG_RESTARTS in markers):
-        other = _decoded(strange)
-        if other is None:  # it is not enough, or this decoder wants a marker even if it needs nothing else
-            other = _decoded(strange + content[end:])
-        if other is None or not np.array_equal(picture, other):
+        picture = _decoded(strange)
+        if picture is None:  # it is not enough, or this decoder wants a marker even if it needs nothing else
+            picture = _decoded(strange + content[end:])
+        if picture is None:
+            return why_unread(content)
+        first = picture if first is None else first
+        if not np.array_equal(first, picture):
             return "the JPEG file is truncated (its data end before its last pixel)"
     return None
 
 
 def _strange_ends(content: bytes, *, has_parts: bool) -> list[bytes]:
-    """A JPEG up to the marker of its end, with other data behind it.
+    """A JPEG up to the marker of its end, with several other data behind it.
 
     Where its data are in parts that a decoder starts afresh with, each behind a marker with the next of eight numbers,
     the data that it may lack are a part, too.
@@ -67,7 +68,8 @@ def _strange_ends(content: bytes, *, has_parts: bool) -> list[bytes]:
     ends = [data + strange for strange in _STRANGE_DATA]
     if has_parts:
         *_, last = 0xD7, *(number[0] for number in re.findall(rb"\xff([\xd0-\xd7])", content))
-        ends += [data + bytes([0xFF, 0xD0 + (last + 1) % 8]) + strange for strange in _STRANGE_DATA]
+        following = bytes([0xFF, 0xD0 + (last + 1) % 8])
+        ends += [data + following + strange for strange in _STRANGE_DATA]
     return ends
 
 
@@ -84,7 +86,7 @@ def why_unread(content: bytes) -> str:
 def image_kind(content: bytes) -> str | None:
     """The kind of an image file by how it begins; None for what is none of the common ones."""
     if content[4:8] == b"ftyp":
-        return "AVIF" if b"avi" in content[8:32] else "HEIC"
+        return _BRANDS.get(content[8:11])
     if content.startswith(b"RIFF"):
         return "WebP" if content[8:12] == b"WEBP" else None
     return next((kind for start, kind in _STARTS.items() if content.startswith(start)), None)
@@ -109,6 +111,8 @@ _STARTS = {
     **{f"P{number}".encode(): "PNM" for number in range(1, 7)},
 }
 
+# Of ISO's media files, films among them: the first letters of what they say they are.
+_BRANDS = {b"avi": "AVIF", b"hei": "HEIC", b"hev": "HEIC", b"mif": "HEIC", b"msf": "HEIC"}
 
 # Bytes of a value, by its form; where strips and tiles begin, and how long each is.
 _TIFF_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
