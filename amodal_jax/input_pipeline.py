@@ -23,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from amodal_jax import segmentation
 from amodal_jax.config import Config, DataConfig
 from amodal_jax.crop_shape import PACKED_CROP_SHAPE
 from amodal_jax.errors import DataError, first_line
@@ -151,7 +152,20 @@ def evaluation_records(
         scale = np.array([record["image/width"], record["image/height"]] * 2, np.float32)
         objects = record["objects"]
         boxes = {name: objects[name][:, [1, 0, 3, 2]] * scale for name in ("amodal_bbox", "inmodal_bbox")}
-        yield record | {"objects": objects | boxes}
+        masks = {name: _sound_counts(record, name, records) for name in ("amodal_rle", "inmodal_rle")}
+        yield record | {"objects": objects | boxes | masks}
+
+
+def _sound_counts(record: dict[str, Any], name: str, records: "_Records") -> np.ndarray:
+    """The counts of an image's masks as they are safe to work with, whichever version wrote the records."""
+    height, width = int(record["image/height"]), int(record["image/width"])
+    sound = []
+    for counts in record["objects"][name].tolist():
+        rle = segmentation.parse({"size": [height, width], "counts": counts}, height, width).rle
+        if rle is None:
+            raise DataError(f"{records}: image {record['image/id']} has a mask that does not fill it; {_BUILD_AGAIN}")
+        sound.append(rle["counts"].encode("ascii"))
+    return np.array(sound, dtype=object)
 
 
 class TrainingBatches:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from amodal_jax.errors import DataError, ImageError
 from amodal_jax.image_framing import file_damage, orientation, stored_size
+from amodal_jax.image_paths import image_path
 
 # What the sides of a JPEG can be, and 134 million pixels: a file that says more is wrong about itself, and a
 # mask of its size would not fit into memory.
@@ -27,6 +28,19 @@ def base_name(file_name: str, where: str) -> str:
     if name in ("", ".", "..") or not name.isprintable() or len(name.encode()) > 255:
         raise DataError(f"{where} has {name[:60]!r} as the name of its image, which no file can have")
     return name
+
+
+def checked_path(file_name: str, where: str) -> str:
+    """The path of an image as `amodal_jax.image_paths.image_path` gives it.
+
+    Raises:
+        DataError: it has a name that no file or folder can have; the message begins with `where`.
+    """
+    base_name(file_name, where)
+    path = image_path(file_name)
+    for name in path.split("/"):
+        base_name(name, where)
+    return path
 
 
 def is_file(path: Path) -> bool:

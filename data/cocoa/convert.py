@@ -14,11 +14,15 @@ from pathlib import Path
 
 from amodal_jax import segmentation
 from amodal_jax.errors import DataError
+from amodal_jax.json_file import shorten
+from amodal_jax.json_values import truth_value
 from amodal_jax.segmentation import Rle
 from data.image_files import checked_size, is_file
 from data.json_file import integer, name, read_json_object
 from data.kins.orders import clusters_and_orders
+from data.kins.problems import CONSEQUENCES, INMODAL_MISSING
 from data.kins.scenes import Scene, Written, split_scenes, write_scenes
+from data.kins.visible_part import visible_part
 from data.kins.writer import KinsAnnotation
 from data.outputs import check_output_folder
 from data.worker_processes import map_with_progress
@@ -68,8 +72,8 @@ def normalised_name(name: str, renames: Mapping[str, str]) -> str:
 def read_region_file(path: Path, *, include_stuff: bool, renames: Mapping[str, str]) -> RegionFile:
     """Reads the json file of one image, and finds the image beside it under the same name.
 
-    A region without a readable amodal polygon is left out, one whose visible mask cannot be read is taken as not
-    occluded; both are named among its flaws.
+    A region without a readable amodal polygon is left out; what a visible mask that cannot be read is taken for says
+    `data.kins.visible_part`. Both are named among its flaws.
 
     Raises:
         DataError: the file is no json, a key is missing, or the image is missing or damaged.
@@ -84,10 +88,14 @@ def read_region_file(path: Path, *, include_stuff: bool, renames: Mapping[str, s
     regions, flaws, stuff = [], [], 0
     for number, region in enumerate(content["regions"], start=1):
         where = f"{path}: region {number}"
-        for key, allowed in (("name", (str,)), ("order", (int,)), ("isStuff", (int,)), ("segmentation", (list, dict))):
-            if not isinstance(region, dict) or not isinstance(region.get(key), allowed):
-                raise DataError(f"{where}: the key '{key}' is missing or of the wrong type")
-        if region["isStuff"] and not include_stuff:
+        if not isinstance(region, dict) or not isinstance(region.get("name"), str):
+            raise DataError(f"{where}: the key 'name' is missing or of the wrong type")
+        order, is_stuff = integer(region, "order", where), truth_value(region.get("isStuff"))
+        if is_stuff is None:
+            raise DataError(f"{where}: 'isStuff' is neither true nor false, but {shorten(region.get('isStuff'))}")
+        if not isinstance(region.get("segmentation"), list | dict):
+            raise DataError(f"{where}: the key 'segmentation' is missing or of the wrong type")
+        if is_stuff and not include_stuff:
             stuff += 1
             continue
         amodal, found = segmentation.parse(region["segmentation"], height, width)
@@ -95,18 +103,18 @@ def read_region_file(path: Path, *, include_stuff: bool, renames: Mapping[str, s
         if amodal is None or not segmentation.area(amodal):
             flaws.append(f"{where}: nothing of its amodal mask can be drawn; the region is left out")
             continue
-        visible = amodal
-        if region.get("visible_mask") is not None:
-            read, found = segmentation.parse(region["visible_mask"], height, width)
-            flaws += [f"{where}: visible {flaw}" for flaw in found]
-            if read is None:
-                flaws.append(f"{where}: its visible mask cannot be read; it is taken as not occluded")
-            else:
-                visible = read
+        visible, kinds = visible_part(
+            amodal,
+            region.get("visible_mask"),
+            hidden=region.get("invisible_mask"),
+            occlusion_rate=region.get("occlude_rate"),
+        )
+        if kinds != [INMODAL_MISSING]:  # which is how COCOA says that nothing is hidden
+            flaws += [f"{where}: {kind}: {CONSEQUENCES[kind]}" for kind in kinds]
         written = name(region, "name")
         if written is None:
             raise DataError(f"{where} has no name that can be printed")
-        regions.append(Region(normalised_name(written, renames), region["name"], region["order"], amodal, visible))
+        regions.append(Region(normalised_name(written, renames), region["name"], order, amodal, visible))
     return RegionFile(image_id, image_path, height, width, tuple(regions), stuff, tuple(flaws))
 
 

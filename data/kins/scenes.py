@@ -5,7 +5,7 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from amodal_jax.atomic_file import replacing
@@ -20,10 +20,16 @@ class Scene:
     """One image with its annotations."""
 
     image_id: int
-    image_path: Path  # its name is the one in the dataset
+    image_path: Path
     height: int
     width: int
     annotations: tuple[KinsAnnotation, ...]
+    folder: str = ""  # of the image, below the split's folder
+
+    @property
+    def file_name(self) -> str:
+        """The image's path below the split's folder."""
+        return (PurePosixPath(self.folder) / self.image_path.name).as_posix()
 
 
 @dataclass(frozen=True)
@@ -44,11 +50,11 @@ def split_scenes(scenes: Sequence[Scene], test_fraction: float | None) -> dict[s
     """
     if test_fraction is None:
         return {split: list(scenes) for split in SPLITS}
-    hashed = sorted(scenes, key=lambda scene: hashlib.sha256(scene.image_path.name.encode()).digest())
-    test_names = {scene.image_path.name for scene in hashed[: round(len(scenes) * test_fraction)]}
+    hashed = sorted(scenes, key=lambda scene: hashlib.sha256(scene.file_name.encode()).digest())
+    test_names = {scene.file_name for scene in hashed[: round(len(scenes) * test_fraction)]}
     return {
-        "train": [scene for scene in scenes if scene.image_path.name not in test_names],
-        "test": [scene for scene in scenes if scene.image_path.name in test_names],
+        "train": [scene for scene in scenes if scene.file_name not in test_names],
+        "test": [scene for scene in scenes if scene.file_name in test_names],
     }
 
 
@@ -84,19 +90,23 @@ def write_scenes(
             )
         for what, values in (
             ("id", [scene.image_id for scene in scenes]),
-            ("name", [scene.image_path.name for scene in scenes]),
+            ("name", [scene.file_name for scene in scenes]),
         ):
             (value, count), *_ = Counter(values).most_common(1)
             if count > 1:
-                raise DataError(f"{source}: {count} images of the {split} split have the {what} {value}")
+                two = [str(scene.image_path) for scene, one in zip(scenes, values, strict=True) if one == value][:2]
+                raise DataError(
+                    f"{source}: {count} images of the {split} split have the {what} {value}: {' and '.join(two)}"
+                )
     with output_folder(out, force=force) as folder:
         for split, scenes in splits.items():
-            (folder / IMAGE_FOLDERS[split]).mkdir(parents=True, exist_ok=True)
             for scene in scenes:
-                _place_image(scene.image_path, folder / IMAGE_FOLDERS[split] / scene.image_path.name, link_images)
+                place = folder / IMAGE_FOLDERS[split] / scene.file_name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                _place_image(scene.image_path, place, link_images)
         for split, scenes in splits.items():
             images = [
-                {"id": scene.image_id, "file_name": scene.image_path.name, "width": scene.width, "height": scene.height}
+                {"id": scene.image_id, "file_name": scene.file_name, "width": scene.width, "height": scene.height}
                 for scene in scenes
             ]
             annotations = [annotation for scene in scenes for annotation in scene.annotations]

@@ -24,6 +24,7 @@ from amodal_jax import segmentation
 from amodal_jax.errors import DataError
 from amodal_jax.image_framing import file_damage, stored_size
 from amodal_jax.json_file import shorten
+from amodal_jax.json_values import truth_value, whole_number
 from amodal_jax.segmentation import Rle
 from data.image_files import base_name, checked_size, is_file
 from data.json_file import name, read_json_object
@@ -118,19 +119,24 @@ def _object(path: Path, label: str, name: str, shapes: list[_Shape]) -> Labelled
 def _read_shape(shape: Any, where: str, height: int, width: int) -> tuple[_Shape, list[str]]:
     if not isinstance(shape, dict):
         raise DataError(f"{where} is no object")
-    label, group = name(shape, "label"), shape.get("group_id")
+    label, group = name(shape, "label"), whole_number(shape.get("group_id"))
     description, flags = shape.get("description") or "", shape.get("flags") or {}
     if label is None:
         raise DataError(f"{where} has no label that can be printed")
     where = f"{where} ({label})"
-    if group is not None and (not isinstance(group, int) or isinstance(group, bool)):
-        raise DataError(f"{where}: group_id is no whole number")
+    if group is None and shape.get("group_id") is not None:
+        raise DataError(f"{where}: group_id is no whole number, but {shorten(shape['group_id'])}")
     if not isinstance(description, str) or not isinstance(flags, dict):
         raise DataError(f"{where}: description is no text, or flags are no object")
+    visible = truth_value(flags.get(VISIBLE_FLAG, False))
+    if visible is None:
+        raise DataError(
+            f"{where}: the flag '{VISIBLE_FLAG}' is neither true nor false, but {shorten(flags[VISIBLE_FLAG])}"
+        )
     mask, flaws = _mask(shape, where, height, width)
     number = _DEPTH_ALONE.fullmatch(description) or _DEPTH_NAMED.search(description)
     depth = int(number[1]) if number else None
-    return _Shape(label, group, flags.get(VISIBLE_FLAG) is True, depth, mask), [f"{where}: {flaw}" for flaw in flaws]
+    return _Shape(label, group, visible, depth, mask), [f"{where}: {flaw}" for flaw in flaws]
 
 
 def _mask(shape: dict, where: str, height: int, width: int) -> tuple[Rle, tuple[str, ...]]:

@@ -430,7 +430,9 @@ def read_annotations(path: Path) -> None:
     file = read_annotation_file(path)
     assert all(name.isprintable() for name in file.categories.values())
     for record in file.images:
-        assert record.file_name == Path(record.file_name).name
+        # A path below whatever folder.
+        assert not Path(record.file_name).is_absolute()
+        assert not {"", ".", ".."} & set(record.file_name.split("/"))
         assert record.file_name.isprintable()
         for annotation in record.annotations:
             instance, _ = read_instance(annotation, KEYS[file.release], record.height, record.width)

@@ -112,6 +112,13 @@ def test_a_drawn_visible_part_is_taken_and_shapes_of_one_group_are_one_object(pr
     assert (car["ico_id"], van["ico_id"]) == (2, 1)
 
 
+@pytest.mark.parametrize(("flag", "visible"), [(1, True), (1.0, True), (True, True), (0, False), (0.0, False)])
+def test_the_flag_is_true_however_it_is_written(project, flag, visible):
+    whole, part = shape("car", box(10, 5, 30, 15), group=1), shape("car", box(16, 6, 30, 15), group=1.0)
+    (car,) = converted(project([whole, part | {"flags": {"visible": flag}}]))
+    assert car["i_area"] == (14 * 9 if visible else 200)
+
+
 def test_visible_parts_say_the_order_where_there_are_no_numbers(project):
     shapes = [
         shape("car", box(10, 5, 30, 15), group=1),
@@ -212,7 +219,16 @@ def test_windows_paths_and_other_folders(project, tmp_path):
         ([shape("car", [[1, 1], [2, float("nan")], [3, 4]])], "points are no list"),
         ([shape("  ", box(1, 1, 9, 9))], "shape 1 has no label"),
         ([shape("a\x1b[2J", box(1, 1, 9, 9))], "shape 1 has no label"),
-        ([shape("car", box(1, 1, 9, 9), group="a")], "group_id is no whole number"),
+        ([shape("car", box(1, 1, 9, 9), group="a")], 'group_id is no whole number, but "a"'),
+        ([shape("car", box(1, 1, 9, 9), group="1")], 'group_id is no whole number, but "1"'),
+        ([shape("car", box(1, 1, 9, 9), group=True)], "group_id is no whole number, but true"),
+        *(
+            (
+                [shape("car", box(1, 1, 9, 9), group=1) | {"flags": {"visible": flag}}],
+                f"shape 1 .car.: the flag 'visible' is neither true nor false, but {shown}",
+            )
+            for flag, shown in (("true", '"true"'), ("0", '"0"'), (2, "2"), (float("nan"), "NaN"), (None, "none"))
+        ),
         ([shape("car", [[1, 1], [9, 9]], kind="mask", mask="no png")], "its mask is no PNG image"),
         ([5], "shape 1 is no object"),
         ("none", "has no list `shapes`"),
