@@ -92,7 +92,7 @@ class RPNConfig:
     nms_threshold: float = 0.7
     pre_nms_train: int = 2000  # of each level
     post_nms_train: int = 2000  # of all levels together
-    pre_nms_test: int = 2000
+    pre_nms_test: int = 1000  # of each level, as the official code has it
     post_nms_test: int = 1000
 
     def __post_init__(self):

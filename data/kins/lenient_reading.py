@@ -248,7 +248,8 @@ def _give_ids(placed: list[_Shown], file: LenientFile) -> None:
             kind = kinds.ANNOTATION_WITHOUT_ID
         elif before < 1:
             kind = kinds.ID_BELOW_ONE
-        file.findings.append(Finding(kind, "annotation", (shown,), entry["image_id"]))
+        detail = f"called {after} in other findings"
+        file.findings.append(Finding(kind, "annotation", (shown,), entry["image_id"], detail))
         file.changes.append(Change("annotation", shown, "id", entry.get("id"), after, kind))
         entry["id"] = after
 

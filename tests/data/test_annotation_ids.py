@@ -78,7 +78,7 @@ def read(path: Path) -> dict:
     return json.loads(path.read_text())
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(renumber=renumberings())
 def test_what_is_written_is_found_whole(renumber):
     with tempfile.TemporaryDirectory() as name:
@@ -110,7 +110,7 @@ def as_coco_2019(content: dict) -> list:
     return [segmentation.parse(one["segmentation"], *sizes[one["image_id"]]).rle for one in content["annotations"]]
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(renumber=renumberings())
 def test_what_is_converted_is_found_whole(renumber):
     with tempfile.TemporaryDirectory() as name:

@@ -10,7 +10,7 @@ import pytest
 from tests.data.odd_masks import compressed, odd_runs
 
 ROOT = Path(__file__).parents[2]
-SECONDS = float(os.environ.get("AMODAL_JAX_FUZZ_SECONDS", "6"))  # of each process; more for a longer search
+SECONDS = float(os.environ.get("AMODAL_JAX_FUZZ_SECONDS", "4"))  # of each process; more for a longer search
 SEED = int(os.environ.get("AMODAL_JAX_FUZZ_SEED", "0"))
 
 
