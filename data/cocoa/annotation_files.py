@@ -17,7 +17,7 @@ from amodal_jax.json_values import whole_number
 from amodal_jax.visible_files import visible_files
 from data.all_problems import raise_all
 from data.image_files import checked_path, image_in_folders, is_file
-from data.json_file import integer
+from data.json_file import integer, name
 
 _ENDINGS = (".jpg", ".jpeg", ".png")
 _IMAGE_SUFFIXES = (*_ENDINGS, *(ending.upper() for ending in _ENDINGS))
@@ -133,7 +133,7 @@ def _of_split(
             if author is not None and annotation.get("author") != author:
                 continue
             annotated.add(image_id)
-            by = f" by {annotation['author']}" if isinstance(annotation.get("author"), str) else ""
+            by = "" if (one := name(annotation, "author")) is None else f" by {one}"
             where += f" (image {image_id}{by})"
             entry = entries[image_id]
             images.append(
