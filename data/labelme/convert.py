@@ -144,7 +144,8 @@ def _names(images: Sequence[LabelledImage], *, keep_folders: bool) -> tuple[list
         if image.image.path.resolve() == other.image.path.resolve():
             problem = f"{other.path} and {image.path} are both of {image.image.path}; leave one of the two files"
         else:
-            way_out = "rename one of the two" if keep_folders else "--keep-folders keeps them apart"
+            apart = not keep_folders and image.image.path.parent != other.image.path.parent
+            way_out = "--keep-folders keeps them apart" if apart else "rename one of the two"
             problem = (
                 f"{other.image.path} (of {other.path}) and {image.image.path} (of {image.path}) would both be {name} "
                 f"in the dataset; {way_out}"

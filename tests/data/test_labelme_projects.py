@@ -142,6 +142,15 @@ def test_two_files_of_one_image_are_named(project, tmp_path):
         convert(folder, tmp_path / "out", test_fraction=None)
 
 
+def test_images_that_become_one_name_are_named(project, tmp_path):
+    folder = project([CAR], [CAR])
+    path = folder / "000002.json"
+    path.write_text(path.read_text().replace("000002.png", "000001.bmp"))
+    cv2.imwrite(str(tmp_path / "images" / "000001.bmp"), np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    with pytest.raises(DataError, match="000001.png .* and .*000001.bmp .* would both be 000001.png .*; rename one"):
+        convert(folder, tmp_path / "out", test_fraction=None)
+
+
 def test_names_that_are_one_number_are_no_ids(project):
     folder = project([CAR], [VAN])
     for old, new in (("000001", "1"), ("000002", "01")):
