@@ -26,6 +26,7 @@ from amodal_jax.metrics import KINDS, OCCLUSION_LEVELS, SUMMARY
 from amodal_jax.metrics_log import Series, read_metrics_log
 from amodal_jax.network import build_network
 from amodal_jax.runs.directory import CONFIG_FILE, read_config
+from amodal_jax.text_file import read_text
 
 _IMAGE_BYTES = 8_000_000  # of all JPEGs together; base64 makes a third more of it
 _MOST_OBJECTS = 60  # detections of an image on the page, the best ones
@@ -92,7 +93,7 @@ def _read_json(path: Path) -> Any:
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except ValueError as error:
         raise DataError(f"{path}: is no JSON ({error}); evaluate the run again") from error
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from amodal_jax.config import Config
 from amodal_jax.config_json import from_json
-from amodal_jax.errors import ConfigError
+from amodal_jax.errors import ConfigError, DataError
+from amodal_jax.text_file import read_text
 
 CONFIG_FILE = "config.json"
 
@@ -19,6 +20,10 @@ def read_config(run_dir: Path) -> Config | None:
     if not path.is_file():
         return None
     try:
-        return from_json(path.read_text(encoding="utf-8"))
-    except (ConfigError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except DataError as error:
+        raise ConfigError(str(error)) from error
+    try:
+        return from_json(text)
+    except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
