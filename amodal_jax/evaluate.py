@@ -19,22 +19,22 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from amodal_jax.atomic_file import make_folder, write_atomically
 from amodal_jax.canvas import check_input_canvas
+from amodal_jax.cli.cores import usable_cores
+from amodal_jax.cli.progress import progress_bar
 from amodal_jax.config import Config
-from amodal_jax.cores import usable_cores
 from amodal_jax.errors import ConfigError, DataError
-from amodal_jax.mask_output import encode_masks
-from amodal_jax.metrics import (
+from amodal_jax.evaluation.metrics import (
     AnnotatedImages,
     AnnotatedInstance,
     Result,
     evaluate_results,
     format_table,
 )
+from amodal_jax.evaluation.results_files import read_results
+from amodal_jax.files.atomic import make_folder, write_atomically
+from amodal_jax.masks.paste import encode_masks
 from amodal_jax.network import Network, Variables
-from amodal_jax.progress import progress_bar
-from amodal_jax.results_files import read_results
 from amodal_jax.structures import Batch, Detections
 
 Results = dict[str, list[Result]]
@@ -84,7 +84,7 @@ def evaluate_network(
       EvaluationStopped: a stop was requested, of any process. Every process raises it.
     """
     # TensorFlow is imported only where a dataset is read: training may do without it.
-    from amodal_jax.input_pipeline import evaluation_batches
+    from amodal_jax.input_pipeline.batches import evaluation_batches
 
     truth = read_truth(config) if truth is None else truth
     check_input_canvas(truth.image_sizes.items(), config.model.input)
@@ -182,7 +182,7 @@ def check_dataset(config: Config) -> None:
       DataError: the dataset is missing or empty, or known to hold what a batch has no room for.
       ConfigError: the dataset has other classes than the network.
     """
-    from amodal_jax.input_pipeline import check_split
+    from amodal_jax.input_pipeline.batches import check_split
 
     _categories(config)
     check_split(config, config.data.test_split)
@@ -198,7 +198,7 @@ def read_truth(config: Config) -> AnnotatedImages:
       DataError: the dataset is missing, damaged or empty.
       ConfigError: the dataset has other classes than the network.
     """
-    from amodal_jax.input_pipeline import evaluation_records
+    from amodal_jax.input_pipeline.batches import evaluation_records
 
     categories = _categories(config)
     ids = tuple(categories)
@@ -233,7 +233,7 @@ def read_truth(config: Config) -> AnnotatedImages:
 
 def _categories(config: Config) -> dict[int, str]:
     """The dataset's classes by category id, which have to be the network's, if that has any."""
-    from amodal_jax.input_pipeline import dataset_categories
+    from amodal_jax.input_pipeline.batches import dataset_categories
 
     class_names = config.model.class_names
     categories = dataset_categories(config)

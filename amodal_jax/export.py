@@ -14,13 +14,14 @@ import jax
 import numpy as np
 from jax import export as jax_export
 
-from amodal_jax import export_runner, parameters_file
-from amodal_jax.atomic_file import naming, replacing
+from amodal_jax import export_runner
 from amodal_jax.canvas import input_canvas
-from amodal_jax.checkpoint import write_config
 from amodal_jax.config import Config
 from amodal_jax.errors import ConfigError
+from amodal_jax.files.atomic import naming, replacing
 from amodal_jax.network import Variables, build_network
+from amodal_jax.runs import parameters_file
+from amodal_jax.runs.checkpoint import write_config
 from amodal_jax.structures import Array
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")  # that JAX itself lowers to

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Array, Int, Key, UInt8
 
 from amodal_jax.config import Config
-from amodal_jax.crop_shape import PACKED_CROP_SHAPE
 from amodal_jax.errors import ConfigError
 from amodal_jax.losses import Mean
 from amodal_jax.models.branch import Branch
+from amodal_jax.records import PACKED_CROP_SHAPE
 from amodal_jax.structures import Batch, Detections, GroundTruth
 
 Variables = dict[str, Any]

@@ -15,7 +15,7 @@ import numpy as np
 from amodal_jax.canvas import input_canvas, least_input_canvas, source_canvas
 from amodal_jax.config import Config
 from amodal_jax.errors import ImageError
-from amodal_jax.mask_output import paste_mask
+from amodal_jax.masks.paste import paste_mask
 from amodal_jax.network import Variables, build_network
 from amodal_jax.structures import Detections, Instances
 
@@ -55,7 +55,7 @@ class Predictor:
           CheckpointError: there is no checkpoint, none is good, or its parameters are not those of its configuration.
         """
         # Imported here, as Orbax is only needed for this.
-        from amodal_jax.checkpoint import load_checkpoint
+        from amodal_jax.runs.checkpoint import load_checkpoint
 
         config, variables, _ = load_checkpoint(Path(path), kind=kind)
         return cls(config, variables)
@@ -93,9 +93,9 @@ class Predictor:
           ConfigError: sizes or class names that cannot be used.
         """
         # Imported here, as predicting from a checkpoint needs none of it.
-        from amodal_jax.layouts import torchvision
-        from amodal_jax.pretrained import convert_weights
-        from amodal_jax.weight_files import plain_weights, read_weights
+        from amodal_jax.weights.convert import convert_weights
+        from amodal_jax.weights.files import plain_weights, read_weights
+        from amodal_jax.weights.layouts import torchvision
 
         if isinstance(weights, str | Path):
             source, arrays = str(weights), read_weights(weights)
@@ -129,8 +129,8 @@ class Predictor:
         """Finds the objects in one image, or in each of a list of images.
 
         Args:
-          images: uint8 RGB [H, W, 3], or a list or tuple of such; `amodal_jax.image_reader.read_image` gives them from
-            files of any kind.
+          images: uint8 RGB [H, W, 3], or a list or tuple of such; `amodal_jax.files.image_reader.read_image` gives them
+            from files of any kind.
 
         Returns:
           The objects of the image, best first, boxes and masks in its own pixels; for a list, a list of them.
@@ -192,7 +192,7 @@ class Predictor:
 
 def _check_image(image: Any, name: str) -> None:
     if isinstance(image, str | Path):
-        raise ImageError(f'{name} is a path, "{image}": read it with amodal_jax.image_reader.read_image')
+        raise ImageError(f'{name} is a path, "{image}": read it with amodal_jax.files.image_reader.read_image')
     if not isinstance(image, np.ndarray):
         raise ImageError(f"{name} is a {type(image).__name__}: pass a NumPy array, uint8 RGB [H, W, 3]")
     if image.ndim == 4:

@@ -12,14 +12,14 @@ from jaxtyping import Bool, UInt8
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from amodal_jax.atomic_file import make_folder, write_atomically
+from amodal_jax.cli.progress import progress_bar
 from amodal_jax.errors import DataError, ImageError
-from amodal_jax.image_reader import read_image
+from amodal_jax.files.atomic import make_folder, write_atomically
+from amodal_jax.files.image_reader import read_image
+from amodal_jax.files.visible_files import visible_files
 from amodal_jax.predict import Predictor
-from amodal_jax.progress import progress_bar
 from amodal_jax.structures import Instances
-from amodal_jax.visible_files import visible_files
-from amodal_jax.visualize import draw_instances
+from amodal_jax.visualization.overlay import draw_instances
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pnm", ".jp2", ".gif", ".avif"}

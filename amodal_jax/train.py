@@ -31,9 +31,15 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
 
 from amodal_jax import losses
-from amodal_jax.atomic_file import write_atomically
 from amodal_jax.canvas import check_input_canvas
-from amodal_jax.checkpoint import (
+from amodal_jax.cli.progress import ProgressLine
+from amodal_jax.config import Config
+from amodal_jax.config_json import to_values
+from amodal_jax.errors import CheckpointError, ConfigError, DataError, TrainingError
+from amodal_jax.evaluate import EvaluationStopped, check_dataset, evaluate_network, read_truth
+from amodal_jax.files.atomic import write_atomically
+from amodal_jax.network import Network, Variables, build_network, initialise
+from amodal_jax.runs.checkpoint import (
     Checkpoint,
     CheckpointWriter,
     best_evaluation,
@@ -44,18 +50,12 @@ from amodal_jax.checkpoint import (
     restore_last,
     write_config,
 )
-from amodal_jax.config import Config
-from amodal_jax.config_json import to_values
-from amodal_jax.errors import CheckpointError, ConfigError, DataError, TrainingError
-from amodal_jax.evaluate import EvaluationStopped, check_dataset, evaluate_network, read_truth
-from amodal_jax.metric_writer import MetricWriter, logged_figures
-from amodal_jax.network import Network, Variables, build_network, initialise
-from amodal_jax.optimizer import learning_rate_schedule, make_optimizer
-from amodal_jax.progress import ProgressLine
-from amodal_jax.run_lock import run_lock
 from amodal_jax.runs.directory import read_config
+from amodal_jax.runs.lock import run_lock
+from amodal_jax.runs.metric_writer import MetricWriter, logged_figures
 from amodal_jax.structures import Batch
-from amodal_jax.transfer import adopt_settings, check_backbone, transfer
+from amodal_jax.training.optimizer import learning_rate_schedule, make_optimizer
+from amodal_jax.weights.transfer import adopt_settings, check_backbone, transfer
 
 Metrics = dict[str, Array]
 
@@ -99,8 +99,8 @@ def train(
     """Trains a network, or goes on with the run that is in `workdir`.
 
     The run directory gets `config.json`, `metrics.jsonl`, TensorBoard events in `tensorboard`, the figures of the
-    latest evaluation in `evaluation`, `checkpoints` (see `amodal_jax.checkpoint`) and, with `init`, `init.json`, which
-    says what became of every layer. SIGTERM and SIGINT save a checkpoint and return early. With several processes, each
+    latest evaluation in `evaluation`, `checkpoints` (see `amodal_jax.runs.checkpoint`) and, with `init`, `init.json`,
+    which says what became of every layer. SIGTERM and SIGINT save a checkpoint and return early. With several processes, each
     of them calls this, and only the first one writes. An evaluation that was due when a run ended is made when it goes
     on.
 
@@ -108,8 +108,8 @@ def train(
       config: the experiment. Empty class names are filled in with the dataset's.
       workdir: the run directory.
       init: another run's directory, or one of its checkpoints, whose weights this run starts from as
-        `amodal_jax.transfer.transfer` has it. A run that has a checkpoint of its own goes on from that. `config` should
-        come from `config_to_start_from`; what it has otherwise than the weights expect is said.
+        `amodal_jax.weights.transfer.transfer` has it. A run that has a checkpoint of its own goes on from that. `config`
+        should come from `config_to_start_from`; what it has otherwise than the weights expect is said.
       batches: this process's part of each global batch, instead of the dataset at `config.data.directory`. If it has
         `get_state()` and `set_state(state)` as `input_pipeline.TrainingBatches` has, its position is saved and
         restored; otherwise a run goes on with wherever it stands.
@@ -129,7 +129,7 @@ def train(
     config = _with_absolute_directory(config)
     if batches is None:
         # TensorFlow is imported only where a dataset is read: training on other batches does without it.
-        from amodal_jax.input_pipeline import dataset_categories, training_batches
+        from amodal_jax.input_pipeline.batches import dataset_categories, training_batches
 
         config = _with_class_names(config, tuple(dataset_categories(config).values()))
         batches = training_batches(
@@ -261,7 +261,7 @@ def train(
 
 
 def config_to_start_from(init: str | Path, config: Config, workdir: Path) -> Config:
-    """`config` with what the weights of `init` expect of the network (see `amodal_jax.transfer.adopt_settings`).
+    """`config` with what the weights of `init` expect of the network (see `weights.transfer.adopt_settings`).
 
     Where the run in `workdir` has a checkpoint, that is what it took over when it began, whether or not those weights
     are still there.

@@ -27,12 +27,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from amodal_jax import command_line
-from amodal_jax.atomic_file import write_atomically
+from amodal_jax.cli import command_line
 from amodal_jax.config_json import override
 from amodal_jax.errors import ConfigError
-from benchmarks.options import Options
+from amodal_jax.files.atomic import write_atomically
 from configs import config_names, load_config
+from scripts.benchmarks.options import Options
 
 WHAT = (
     "pipeline",
@@ -88,10 +88,10 @@ def main() -> None:
 
     import jax
 
-    from benchmarks.machine import describe_machine, describe_versions
+    from scripts.benchmarks.machine import describe_machine, describe_versions
 
     command_line.keep_compilations()
-    measurement = importlib.import_module(f"benchmarks.{arguments.what.replace('-', '_')}")
+    measurement = importlib.import_module(f"scripts.benchmarks.{arguments.what.replace('-', '_')}")
     machine = describe_machine()
     report = measurement.measure(
         Options(

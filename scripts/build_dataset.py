@@ -17,10 +17,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from amodal_jax import command_line
-from amodal_jax.cores import usable_cores
+from amodal_jax.cli import command_line
+from amodal_jax.cli.cores import usable_cores
 from amodal_jax.errors import DataError
-from amodal_jax.text_file import read_text
+from amodal_jax.files.text import read_text
 
 
 def main() -> None:

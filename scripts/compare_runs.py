@@ -9,10 +9,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from amodal_jax import command_line
-from amodal_jax.atomic_file import make_folder, write_atomically
-from amodal_jax.compare_runs import evaluated_figures, table
-from amodal_jax.line_chart import line_chart_image
+from amodal_jax.cli import command_line
+from amodal_jax.files.atomic import make_folder, write_atomically
+from amodal_jax.visualization.charts import line_chart_image
+from amodal_jax.visualization.compare_runs import evaluated_figures, table
 
 
 def main() -> None:

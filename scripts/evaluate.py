@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from amodal_jax import command_line
+from amodal_jax.cli import command_line
 from amodal_jax.config import Config, ModelConfig
 from amodal_jax.config_json import override
 from amodal_jax.errors import ConfigError
@@ -79,9 +79,9 @@ def _evaluate_checkpoint(arguments: argparse.Namespace, overrides: list[str]) ->
     # Imported here, so that --help and a mistyped argument do without JAX.
     import jax
 
-    from amodal_jax.checkpoint import Kind, evaluation_folder, load_checkpoint, run_of
     from amodal_jax.evaluate import evaluate_network
     from amodal_jax.network import build_network
+    from amodal_jax.runs.checkpoint import Kind, evaluation_folder, load_checkpoint, run_of
 
     kind: Kind = "best" if arguments.best else "last"
     run = run_of(arguments.checkpoint, kind=kind)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from amodal_jax import command_line
+from amodal_jax.cli import command_line
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
     )
     arguments, overrides = parser.parse_known_args()
     # Imported here, so that --help and a mistyped argument do without JAX.
-    from amodal_jax.pretrained import import_weights
+    from amodal_jax.weights.convert import import_weights
 
     made = import_weights(
         arguments.file,

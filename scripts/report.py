@@ -6,9 +6,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from amodal_jax import command_line
+from amodal_jax.cli import command_line
 from amodal_jax.errors import ConfigError
-from amodal_jax.report import write_report
+from amodal_jax.visualization.report import write_report
 
 
 def main() -> None:

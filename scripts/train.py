@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from amodal_jax import command_line
+from amodal_jax.cli import command_line
 from amodal_jax.config_json import field_lines, override
 from configs import config_names, load_config
 

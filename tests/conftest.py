@@ -38,7 +38,7 @@ def sample_data() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory) -> Path:
-    """A TFDS dataset of `tests.tiny_scenes`, written and built as users do."""
-    from tests.tiny_scenes import build_tiny_dataset
+    """A TFDS dataset of `tests.helpers.tiny_scenes`, written and built as users do."""
+    from tests.helpers.tiny_scenes import build_tiny_dataset
 
     return build_tiny_dataset(tmp_path_factory.mktemp("tiny"))

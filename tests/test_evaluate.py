@@ -15,7 +15,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from amodal_jax.checkpoint import Checkpoint, CheckpointWriter
 from amodal_jax.config import Config, DataConfig, ModelConfig
 from amodal_jax.errors import ConfigError, DataError
 from amodal_jax.evaluate import (
@@ -28,12 +27,13 @@ from amodal_jax.evaluate import (
     read_truth,
     write_results,
 )
-from amodal_jax.image_reader import read_image
-from amodal_jax.metrics import evaluate_results, format_table, results_from_truth
+from amodal_jax.evaluation.metrics import evaluate_results, format_table, results_from_truth
+from amodal_jax.files.image_reader import read_image
 from amodal_jax.network import build_network, initialise
 from amodal_jax.predict import Predictor
+from amodal_jax.runs.checkpoint import Checkpoint, CheckpointWriter
 from amodal_jax.structures import Detections
-from tests.micro import micro_config
+from tests.helpers.micro import micro_config
 
 ROOT = Path(__file__).resolve().parents[1]
 DUMMY_DATA = ROOT / "data" / "kins" / "dummy_data"
@@ -420,7 +420,7 @@ def test_files_and_checkpoints_have_options_of_their_own(arguments, message):
 
 
 def test_images_are_in_the_order_of_the_records(config, network):
-    from amodal_jax.input_pipeline import evaluation_batches
+    from amodal_jax.input_pipeline.batches import evaluation_batches
 
     counted = []
     batches = evaluation_batches(config, batch_size=8)

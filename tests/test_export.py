@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from amodal_jax.checkpoint import Checkpoint, CheckpointWriter, load_checkpoint, write_config
 from amodal_jax.errors import CheckpointError, ConfigError
 from amodal_jax.export import PLATFORMS, export_network
 from amodal_jax.export_runner import ExportedNetwork
 from amodal_jax.network import build_network, initialise
 from amodal_jax.predict import Predictor
+from amodal_jax.runs.checkpoint import Checkpoint, CheckpointWriter, load_checkpoint, write_config
 from amodal_jax.structures import Instances
-from tests.full_disk import files_limited_to
-from tests.micro import micro_config
+from tests.helpers.full_disk import files_limited_to
+from tests.helpers.micro import micro_config
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = ["config.json", "detect.jax_export", "export.json", "parameters.safetensors", "run.py"]

@@ -10,9 +10,10 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amodal_jax import export_runner, mask_output
-from amodal_jax.image_reader import read_image
-from tests.full_disk import files_limited_to
+from amodal_jax import export_runner
+from amodal_jax.files.image_reader import read_image
+from amodal_jax.masks import paste
+from tests.helpers.full_disk import files_limited_to
 
 GOLDEN = Path(__file__).resolve().parent / "golden" / "ops" / "mask_output.npz"
 
@@ -43,7 +44,7 @@ def test_pastes_as_the_package(seed, size, threshold):
     boxes[0, 2:] = boxes[0, :2] + 0.3
     different = 0
     for probability, box in zip(probabilities, boxes, strict=True):
-        expected = mask_output.paste_mask(probability, box, size, threshold)
+        expected = paste.paste_mask(probability, box, size, threshold)
         different += np.sum(pasted(probability, box, size, threshold) != expected)
     assert different <= 1
 

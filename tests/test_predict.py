@@ -11,10 +11,10 @@ import pytest
 import amodal_jax
 from amodal_jax.canvas import source_canvas
 from amodal_jax.errors import ImageError
-from amodal_jax.image_reader import read_image
+from amodal_jax.files.image_reader import read_image
 from amodal_jax.network import build_network, initialise
 from amodal_jax.predict import Predictor
-from tests.micro import micro_config
+from tests.helpers.micro import micro_config
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,13 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from pycocotools import mask as coco_mask
 
-from amodal_jax.checkpoint import Checkpoint, CheckpointWriter
 from amodal_jax.errors import CheckpointError, DataError
-from amodal_jax.image_reader import read_image
+from amodal_jax.files.image_reader import read_image
 from amodal_jax.network import build_network, initialise
 from amodal_jax.predict import Predictor
 from amodal_jax.predict_files import find_images, predict_files
-from tests.micro import micro_config
+from amodal_jax.runs.checkpoint import Checkpoint, CheckpointWriter
+from tests.helpers.micro import micro_config
 
 ROOT = Path(__file__).resolve().parents[1]
 HEIGHT, WIDTH = 60, 90

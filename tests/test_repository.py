@@ -15,10 +15,10 @@ DATA_FILES = sorted((ROOT / "data").rglob("*.py"))
 # Each layer may import itself and those named after it.
 LAYERS = {
     "amodal_jax/errors.py": (),
-    "amodal_jax/text_file.py": ("errors",),
+    "amodal_jax/files/text.py": ("errors",),
     "amodal_jax/config.py": ("errors", "text_file"),
     "amodal_jax/structures.py": ("errors",),
-    "amodal_jax/crop_shape.py": (),
+    "amodal_jax/records.py": (),
     "amodal_jax/ops": ("ops", "crop_shape", "errors"),
     "amodal_jax/losses.py": ("ops", "structures", "errors"),
     "amodal_jax/models": ("models", "losses", "ops", "structures", "errors"),

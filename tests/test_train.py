@@ -20,14 +20,6 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from amodal_jax.checkpoint import (
-    Checkpoint,
-    CheckpointWriter,
-    best_evaluation,
-    load_checkpoint,
-    write_config,
-    write_network,
-)
 from amodal_jax.config import (
     BackboneConfig,
     HeadConfig,
@@ -38,13 +30,21 @@ from amodal_jax.config_json import field_lines, override
 from amodal_jax.errors import CheckpointError, ConfigError, DataError, TrainingError
 from amodal_jax.evaluate import evaluate_network
 from amodal_jax.network import build_network, initialise
-from amodal_jax.optimizer import make_optimizer
-from amodal_jax.run_lock import run_lock
+from amodal_jax.runs.checkpoint import (
+    Checkpoint,
+    CheckpointWriter,
+    best_evaluation,
+    load_checkpoint,
+    write_config,
+    write_network,
+)
 from amodal_jax.runs.directory import read_config
+from amodal_jax.runs.lock import run_lock
 from amodal_jax.train import config_to_start_from, create_state, parallel_train_step, train
-from amodal_jax.transfer import transfer
+from amodal_jax.training.optimizer import make_optimizer
+from amodal_jax.weights.transfer import transfer
 from configs import load_config
-from tests.micro import micro_batch, micro_config
+from tests.helpers.micro import micro_batch, micro_config
 
 ROOT = Path(__file__).resolve().parents[1]
 DEVICES = 8
@@ -74,7 +74,7 @@ class Interrupted:
     """A data set's batches, with a SIGTERM to this process when the `after`-th is taken."""
 
     def __init__(self, config, after):
-        from amodal_jax.input_pipeline import training_batches
+        from amodal_jax.input_pipeline.batches import training_batches
 
         self._batches = training_batches(config, batch_size=DEVICES)
         self._after = after

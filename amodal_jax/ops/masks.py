@@ -1,14 +1,14 @@
 """Masks kept in the frame of their amodal box.
 
 Shape shorthand: G ground-truth slots, N RoIs. A crop covers its object's amodal box with 112 x 112 cells, eight cells a
-byte along x, most significant bit first; see `amodal_jax.mask_crops` for how crops are made.
+byte along x, most significant bit first; see `amodal_jax.masks.crops` for how crops are made.
 """
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32, Int, UInt8
 
-from amodal_jax.crop_shape import CROP_SIZE
+from amodal_jax.records import CROP_SIZE
 
 # Where a RoI is its truth box, a bin holds 16 whole cells, often exactly half of them set: rounding must not decide.
 _HALF = 0.5 - 1e-3

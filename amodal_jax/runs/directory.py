@@ -5,7 +5,7 @@ from pathlib import Path
 from amodal_jax.config import Config
 from amodal_jax.config_json import from_json
 from amodal_jax.errors import ConfigError, DataError
-from amodal_jax.text_file import read_text
+from amodal_jax.files.text import read_text
 
 CONFIG_FILE = "config.json"
 

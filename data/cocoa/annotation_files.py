@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from amodal_jax.errors import DataError
-from amodal_jax.image_paths import ends
-from amodal_jax.json_file import read_json
-from amodal_jax.json_values import whole_number
-from amodal_jax.visible_files import visible_files
-from data.all_problems import raise_all
-from data.image_files import checked_path, image_in_folders, is_file
-from data.json_file import integer, name
+from amodal_jax.files.image_paths import ends
+from amodal_jax.files.json_file import read_json
+from amodal_jax.files.json_values import whole_number
+from amodal_jax.files.visible_files import visible_files
+from data.shared.all_problems import raise_all
+from data.shared.image_files import checked_path, image_in_folders, is_file
+from data.shared.json_file import integer, name
 
 _ENDINGS = (".jpg", ".jpeg", ".png")
 _IMAGE_SUFFIXES = (*_ENDINGS, *(ending.upper() for ending in _ENDINGS))

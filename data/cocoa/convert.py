@@ -12,21 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amodal_jax import segmentation
 from amodal_jax.errors import DataError
-from amodal_jax.json_file import shorten
-from amodal_jax.json_values import truth_value
-from amodal_jax.segmentation import Rle
-from data.all_problems import map_all, raise_all
+from amodal_jax.files.json_file import shorten
+from amodal_jax.files.json_values import truth_value
+from amodal_jax.masks import segmentation
+from amodal_jax.masks.segmentation import Rle
 from data.cocoa.annotation_files import AnnotatedImage, find_annotations
-from data.image_files import checked_size
-from data.json_file import integer, name
-from data.kins.orders import clusters_and_orders
 from data.kins.problems import CONSEQUENCES, INMODAL_MISSING
 from data.kins.scenes import Scene, Written, split_scenes, write_scenes
 from data.kins.visible_part import visible_part
 from data.kins.writer import KinsAnnotation
-from data.outputs import check_output_folder
+from data.orders.orders import clusters_and_orders
+from data.shared.all_problems import map_all, raise_all
+from data.shared.image_files import checked_size
+from data.shared.json_file import integer, name
+from data.shared.outputs import check_output_folder
 
 
 @dataclass(frozen=True)

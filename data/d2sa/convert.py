@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amodal_jax.errors import DataError
-from amodal_jax.json_file import read_json
-from data.all_problems import raise_all
+from amodal_jax.files.json_file import read_json
 from data.cocoa.annotation_files import is_of_split
-from data.image_files import checked_size
-from data.image_lookup import Lookup, look_up, two_of_one_file
 from data.kins.annotations import AnnotationFile, ImageRecord, categories, read_annotation_file
-from data.kins.derive import Derived, derive_file, derive_orders
 from data.kins.layout import SPLITS
 from data.kins.problems import ProblemCounts, describe
 from data.kins.scenes import Scene, Written, split_scenes, write_scenes
 from data.kins.writer import KinsAnnotation
-from data.outputs import check_output_folder
+from data.orders.derive import Derived, derive_file, derive_orders
+from data.shared.all_problems import raise_all
+from data.shared.image_files import checked_size
+from data.shared.image_lookup import Lookup, look_up, two_of_one_file
+from data.shared.outputs import check_output_folder
 
 FORM = "d2sa"
 
@@ -51,8 +51,8 @@ def convert(
 
     Args:
         sources: the file of the training split and that of the test split; or one file, which is shared out.
-        image_folders: where images are looked for, as `data.image_lookup` does. Where there are as many as sources, of
-            a name that several hold the image in the source's own folder, by position, is taken.
+        image_folders: where images are looked for, as `data.shared.image_lookup` does. Where there are as many as
+            sources, of a name that several hold the image in the source's own folder, by position, is taken.
         out: the folder to write, as `scripts/build_dataset.py kins --manual-dir` reads it.
         test_fraction: of one file, the share of images for the test split, as `split_scenes` takes it.
         link_images: make symbolic links instead of copies.

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from amodal_jax.json_values import fits
+from amodal_jax.files.json_values import fits
 from data.kins.annotations import AnnotationFile
 from data.kins.problems import FIRST_IDS
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from amodal_jax.classes import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
-from data.image_files import checked_path, is_file, is_size
-from data.image_lookup import find_paths
-from data.json_file import integer, name, read_json_object
 from data.kins.categories import CATEGORY_IDS, RIDER_ID, RIDER_NAME
 from data.kins.layout import ANNOTATION_FILES, INSTRUCTIONS, SPLITS
 from data.kins.problems import REPEATED_ID, UNKNOWN_CATEGORY, UNKNOWN_IMAGE, Problem
+from data.shared.image_files import checked_path, is_file, is_size
+from data.shared.image_lookup import find_paths
+from data.shared.json_file import integer, name, read_json_object
 
 # One's own images may be called as KITTI's are, and have KINS' classes; but they are not as many as the 7 474 and 7 517
 # of KINS' splits.
@@ -53,7 +53,9 @@ class ImageRecord:
     """One image of an annotation file."""
 
     id: int
-    file_name: str  # as `amodal_jax.image_paths.image_path` gives it; below the split's folder once it is `located`
+    file_name: (
+        str  # as `amodal_jax.files.image_paths.image_path` gives it; below the split's folder once it is `located`
+    )
     height: int  # as the annotation file says
     width: int
     annotations: tuple[dict, ...]  # as they stand in the file, but for whole numbers as their three ids

@@ -6,9 +6,9 @@ H x W is the image. Boxes are [x1, y1, x2, y2] in pixels.
 from dataclasses import dataclass
 from typing import Any
 
-from amodal_jax import segmentation
-from amodal_jax.json_values import is_number, truth_value, whole_number
-from amodal_jax.segmentation import Rle
+from amodal_jax.files.json_values import is_number, truth_value, whole_number
+from amodal_jax.masks import segmentation
+from amodal_jax.masks.segmentation import Rle
 from data.kins import problems as kinds
 from data.kins.annotations import Keys
 from data.kins.visible_part import visible_part

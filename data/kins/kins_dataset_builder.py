@@ -14,9 +14,9 @@ from absl import logging
 if str(Path(__file__).parents[2]) not in sys.path:
     sys.path.append(str(Path(__file__).parents[2]))
 
-from amodal_jax.crop_shape import PACKED_CROP_SHAPE
+from amodal_jax.cli.progress import progress_bar
 from amodal_jax.errors import DataError
-from amodal_jax.progress import progress_bar
+from amodal_jax.records import PACKED_CROP_SHAPE
 from data.kins import problems
 from data.kins.annotations import (
     AnnotationFile,
@@ -28,7 +28,7 @@ from data.kins.annotations import (
 )
 from data.kins.layout import IMAGE_FOLDERS, INSTRUCTIONS, SPLITS
 from data.kins.records import RecordMaker
-from data.worker_processes import ordered_map
+from data.shared.worker_processes import ordered_map
 
 REPORT_FILE = "annotation_report.json"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from amodal_jax import segmentation
+from amodal_jax.masks import segmentation
 from data.kins.categories import CATEGORY_IDS, RIDER_ID, RIDER_NAME, SUPERCATEGORIES
 from data.kins.layout import ANNOTATION_FILES, IMAGE_FOLDERS, SPLITS
 

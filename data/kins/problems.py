@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from amodal_jax import segmentation
 from amodal_jax.errors import DataError
+from amodal_jax.masks import segmentation
 
 FIRST_IDS = 5
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from amodal_jax import segmentation
-from amodal_jax.mask_crops import crop_mask, pack_crop
-from amodal_jax.segmentation import Rle
-from data.image_files import checked_size
+from amodal_jax.masks import segmentation
+from amodal_jax.masks.crops import crop_mask, pack_crop
+from amodal_jax.masks.segmentation import Rle
 from data.kins import problems as kinds
 from data.kins.annotations import KEYS, ImageRecord
 from data.kins.instances import Box, Instance, read_instance
 from data.kins.problems import Problem
+from data.shared.image_files import checked_size
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amodal_jax.atomic_file import replacing, write_atomically
 from amodal_jax.errors import DataError
+from amodal_jax.files.atomic import replacing, write_atomically
 from data.kins.layout import ANNOTATION_FILES, IMAGE_FOLDERS, SPLITS
 from data.kins.writer import KinsAnnotation, write_annotations
-from data.outputs import output_folder
+from data.shared.outputs import output_folder
 
 
 @dataclass(frozen=True)

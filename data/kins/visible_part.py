@@ -7,9 +7,9 @@ hidden wholly has nothing that could be drawn, or a polygon without an area, and
 
 from typing import Any
 
-from amodal_jax import segmentation
-from amodal_jax.json_values import is_number
-from amodal_jax.segmentation import Rle
+from amodal_jax.files.json_values import is_number
+from amodal_jax.masks import segmentation
+from amodal_jax.masks.segmentation import Rle
 from data.kins import problems as kinds
 
 # By how much the area of a whole object may differ from that of its visible part: a share of it, and square pixels.

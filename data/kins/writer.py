@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amodal_jax import segmentation
-from amodal_jax.atomic_file import write_atomically
 from amodal_jax.errors import DataError
-from amodal_jax.segmentation import Rle
+from amodal_jax.files.atomic import write_atomically
+from amodal_jax.masks import segmentation
+from amodal_jax.masks.segmentation import Rle
 from data.kins.categories import CATEGORY_IDS, SUPERCATEGORIES
 
 

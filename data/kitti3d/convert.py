@@ -8,20 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
-from amodal_jax import segmentation
 from amodal_jax.classes import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
-from amodal_jax.segmentation import Rle
-from amodal_jax.visible_files import visible_files
-from data.all_problems import map_all
-from data.image_files import checked_size
-from data.kins.orders import clusters_and_orders
-from data.kins.overlaps import box_ious
+from amodal_jax.files.visible_files import visible_files
+from amodal_jax.masks import segmentation
+from amodal_jax.masks.segmentation import Rle
 from data.kins.scenes import Scene, Written, split_scenes, write_scenes
 from data.kins.writer import KinsAnnotation
-from data.kitti3d.labels import CLASS_NAMES, Object3d, read_labels, read_projection
+from data.kitti.labels import CLASS_NAMES, Object3d, read_labels, read_projection
 from data.kitti3d.projection import depth, ground_rectangle, project_template
-from data.outputs import check_output_folder
+from data.orders.orders import clusters_and_orders
+from data.orders.overlaps import box_ious
+from data.shared.all_problems import map_all
+from data.shared.image_files import checked_size
+from data.shared.outputs import check_output_folder
 from data.synthetic.footprints import nearest_first
 
 INFO = {

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-from data.kitti3d.labels import CLASS_NAMES, Object3d
+from data.kitti.labels import CLASS_NAMES, Object3d
 from data.kitti3d.templates import template
 from data.synthetic.camera import NEAR_PLANE
 from data.synthetic.footprints import footprint

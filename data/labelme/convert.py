@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amodal_jax.errors import DataError
-from amodal_jax.visible_files import visible_files
-from data.all_problems import attempt_all, errors_among, raise_all
-from data.kins.inmodal_masks import inmodal_masks
-from data.kins.orders import clusters_and_orders
-from data.kins.orders_of_masks import orders_of_masks
-from data.kins.overlaps import overlapping
+from amodal_jax.files.visible_files import visible_files
 from data.kins.scenes import Scene, Written, split_scenes, write_scenes
 from data.kins.writer import KinsAnnotation
 from data.labelme.shapes import NO_CLASSES, LabelledImage, read_labelled_image
-from data.outputs import check_output_folder
+from data.orders.inmodal_masks import inmodal_masks
+from data.orders.orders import clusters_and_orders
+from data.orders.orders_of_masks import orders_of_masks
+from data.orders.overlaps import overlapping
+from data.shared.all_problems import attempt_all, errors_among, raise_all
+from data.shared.outputs import check_output_folder
 
 
 @dataclass(frozen=True)

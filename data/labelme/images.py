@@ -10,10 +10,10 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from amodal_jax.errors import DataError
-from amodal_jax.image_damage import image_kind
-from amodal_jax.image_paths import ends, image_path
-from amodal_jax.json_file import shorten
-from data.image_files import (
+from amodal_jax.files.image_damage import image_kind
+from amodal_jax.files.image_paths import ends, image_path
+from amodal_jax.files.json_file import shorten
+from data.shared.image_files import (
     base_name,
     checked_content_size,
     image_in_folders,
@@ -22,7 +22,7 @@ from data.image_files import (
     read_image_file,
     upright_png,
 )
-from data.json_file import read_json_object
+from data.shared.json_file import read_json_object
 
 
 @dataclass(frozen=True)

@@ -21,15 +21,15 @@ from typing import Any
 import cv2
 import numpy as np
 
-from amodal_jax import segmentation
 from amodal_jax.errors import DataError
-from amodal_jax.image_framing import file_damage, stored_size
-from amodal_jax.json_file import read_json, shorten
-from amodal_jax.json_values import truth_value, whole_number
-from amodal_jax.segmentation import Rle
-from data.all_problems import raise_all
-from data.json_file import name
+from amodal_jax.files.image_framing import file_damage, stored_size
+from amodal_jax.files.json_file import read_json, shorten
+from amodal_jax.files.json_values import truth_value, whole_number
+from amodal_jax.masks import segmentation
+from amodal_jax.masks.segmentation import Rle
 from data.labelme.images import ImageOfFile, image_of_file
+from data.shared.all_problems import raise_all
+from data.shared.json_file import name
 
 VISIBLE_FLAG = "visible"
 NO_CLASSES = ("__ignore__", "_background_")

@@ -22,19 +22,19 @@ from typing import NamedTuple
 
 import cv2
 
-from amodal_jax import segmentation
-from amodal_jax.atomic_file import make_folder, naming, replacing, write_atomically
 from amodal_jax.classes import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
-from amodal_jax.file_lock import try_lock
-from amodal_jax.segmentation import Rle
-from amodal_jax.text_file import read_text
+from amodal_jax.files.atomic import make_folder, naming, replacing, write_atomically
+from amodal_jax.files.lock import try_lock
+from amodal_jax.files.text import read_text
+from amodal_jax.masks import segmentation
+from amodal_jax.masks.segmentation import Rle
 from data.kins import layout
-from data.kins.orders import clusters_and_orders
 from data.kins.writer import KinsAnnotation, write_annotations
+from data.orders.orders import clusters_and_orders
+from data.shared.worker_processes import map_with_progress
 from data.synthetic.photographs import Photographs
 from data.synthetic.scene import TRAFFIC, make_scene
-from data.worker_processes import map_with_progress
 
 REVISION = 2
 """Raised whenever the same seed gives other scenes than before, so that nobody reuses the old ones."""

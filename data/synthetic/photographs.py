@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from amodal_jax.errors import DataError
-from amodal_jax.image_reader import read_image
-from amodal_jax.visible_files import visible_files
-from data.image_files import checked_size
+from amodal_jax.files.image_reader import read_image
+from amodal_jax.files.visible_files import visible_files
+from data.shared.image_files import checked_size
 from data.synthetic.camera import Camera
 
 SUFFIXES = (".png", ".jpg", ".jpeg")

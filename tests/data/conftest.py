@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.data.labelme_project import HEIGHT, WIDTH, content
+from tests.helpers.labelme_project import HEIGHT, WIDTH, content
 
 ROOT = Path(__file__).parents[2]
 

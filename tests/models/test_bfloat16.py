@@ -7,7 +7,7 @@ import numpy as np
 
 from amodal_jax import losses
 from amodal_jax.network import build_network, initialise
-from tests.micro import image_keys, loud, micro_batch, micro_config
+from tests.helpers.micro import image_keys, loud, micro_batch, micro_config
 
 
 def test_losses_of_the_whole_network_are_near_those_of_float32():

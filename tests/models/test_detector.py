@@ -11,7 +11,7 @@ from amodal_jax.models import blocks
 from amodal_jax.network import build_network, initialise
 from amodal_jax.summary import summarise
 from configs import load_config
-from tests.micro import image_keys, micro_batch, micro_config
+from tests.helpers.micro import image_keys, micro_batch, micro_config
 
 NO_ASN = {"occlusion": OcclusionConfig(enabled=False), "mlc": MLCConfig(enabled=False)}
 HEADS = HeadConfig(fc_channels=16, channels=8)

@@ -17,7 +17,7 @@ from amodal_jax.models.mask_targets import MaskTargets
 from amodal_jax.models.networks.detector import Detector
 from amodal_jax.network import build_network, initialise
 from amodal_jax.structures import AnchorSamples, AnchorScores, Batch, GroundTruth, RoISamples, SelectedBoxes
-from tests.micro import SLOTS, image_keys, loud, micro_config
+from tests.helpers.micro import SLOTS, image_keys, loud, micro_config
 
 LEVEL_SIZES = ((16, 24), (8, 12), (4, 6), (2, 3), (1, 2))
 SIZES = np.array([[50, 83], [64, 80]], np.int32)

@@ -13,7 +13,7 @@ from amodal_jax.models.necks import NeckConfig
 from amodal_jax.models.networks import NetworkConfig
 from amodal_jax.network import build_network, initialise
 from configs import config_names, load_config
-from tests.micro import image_keys, micro_batch, micro_config
+from tests.helpers.micro import image_keys, micro_batch, micro_config
 
 SECTIONS = {"mask": MaskConfig, "neck": NeckConfig, "network": NetworkConfig}
 KINDS = [(section, kind) for section, base in SECTIONS.items() for kind in kind_names(base)]

@@ -5,7 +5,7 @@ import pytest
 
 from amodal_jax.models.backbones.resnet import BackboneConfig, ResNet
 from amodal_jax.models.necks.fpn import FPN, upsample_nearest
-from tests.models.backbone_golden import load_golden, seeded_variables
+from tests.helpers.backbone_golden import load_golden, seeded_variables
 
 
 def stages(sizes, channels, key=0):

@@ -12,7 +12,7 @@ from amodal_jax.models.layers import Conv, Deconv2x2, Deconv3x3, FrozenBatchNorm
 
 @pytest.fixture(scope="module")
 def golden():
-    """The arrays written by scripts/regenerate_golden_models.py."""
+    """The arrays written by tests/golden/regenerate/models.py."""
     return np.load(Path(__file__).resolve().parents[1] / "golden" / "models" / "layers.npz")
 
 

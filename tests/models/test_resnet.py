@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from amodal_jax.models.backbones.resnet import BackboneConfig, ResNet
-from tests.models.backbone_golden import load_golden, seeded_variables
+from tests.helpers.backbone_golden import load_golden, seeded_variables
 
 
 def resnet(depth, *, dtype=jnp.float32, **settings):

@@ -9,12 +9,12 @@ import pytest
 from amodal_jax.config import AnchorConfig, EvaluationConfig, RPNConfig
 from amodal_jax.network import build_network
 from amodal_jax.structures import AnchorScores
-from tests.micro import micro_config
+from tests.helpers.micro import micro_config
 
 
 @pytest.fixture(scope="module")
 def golden():
-    """The arrays of torchvision's `filter_proposals`, as scripts/regenerate_golden_models.py writes them."""
+    """The arrays of torchvision's `filter_proposals`, as tests/golden/regenerate/models.py writes them."""
     return np.load(Path(__file__).resolve().parents[1] / "golden" / "models" / "proposals.npz")
 
 

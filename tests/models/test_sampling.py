@@ -5,7 +5,7 @@ import numpy as np
 from amodal_jax.network import build_network
 from amodal_jax.ops import boxes as box_ops
 from amodal_jax.structures import AnchorScores
-from tests.micro import SLOTS, image_keys, micro_batch, micro_config
+from tests.helpers.micro import SLOTS, image_keys, micro_batch, micro_config
 
 LEVEL_SIZES = ((16, 24), (8, 12), (4, 6), (2, 3), (1, 2))
 

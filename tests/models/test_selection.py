@@ -10,7 +10,7 @@ from amodal_jax.config import EvaluationConfig, RoIConfig, RPNConfig
 from amodal_jax.models.selection import select_detections
 from amodal_jax.network import build_network
 from amodal_jax.structures import Proposals
-from tests.micro import micro_config
+from tests.helpers.micro import micro_config
 
 
 @pytest.mark.parametrize("slots", [40, 400])

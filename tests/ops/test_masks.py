@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amodal_jax import mask_crops
+from amodal_jax.masks import crops
 from amodal_jax.ops import masks
 
 
@@ -72,7 +72,7 @@ def test_targets_equal_those_of_detectron2(golden):
     overlaps = []
     for packed, rois, coverage in zip(golden["masks"], golden["rois"], golden["coverage"], strict=True):
         mask, truth = np.unpackbits(packed, axis=-1).astype(bool), rois[0]
-        crop = mask_crops.pack_crop(mask_crops.crop_mask(mask, truth))
+        crop = crops.pack_crop(crops.crop_mask(mask, truth))
         targets = masks.mask_targets(
             jnp.asarray(crop[None]), jnp.asarray(truth[None]), jnp.asarray(rois), jnp.zeros(len(rois), jnp.int32)
         )
@@ -91,7 +91,7 @@ def overlap_with_full_resolution(all_masks):
         truth = box_of(mask)
         side = np.tile(truth[2:] - truth[:2], 2)
         rois = np.stack([truth, *(truth + rng.uniform(-0.15, 0.15, (2, 4)) * side)]).astype(np.float32)
-        packed = mask_crops.pack_crop(mask_crops.crop_mask(mask, truth))
+        packed = crops.pack_crop(crops.crop_mask(mask, truth))
         targets = cut(jnp.asarray(packed[None]), jnp.asarray(truth[None]), jnp.asarray(rois), jnp.zeros(3, jnp.int32))
         for roi, target in zip(rois, np.asarray(targets, bool), strict=True):
             expected = full_resolution_coverage(mask, roi) >= 0.5
@@ -122,7 +122,7 @@ def packed_shape():
     mask = np.zeros((200, 200), bool)
     mask[20:76, 10:66] = True
     truth = np.array([10, 20, 66, 132], np.float32)
-    return jnp.asarray(mask_crops.pack_crop(mask_crops.crop_mask(mask, truth))), jnp.asarray(truth)
+    return jnp.asarray(crops.pack_crop(crops.crop_mask(mask, truth))), jnp.asarray(truth)
 
 
 def test_outside_the_truth_box_is_empty():
@@ -143,7 +143,7 @@ def test_mirrored_with_the_image():
     target = functools.partial(masks.mask_targets, truth_index=jnp.zeros(1, jnp.int32))
 
     def cut(image_mask, frame, box):
-        packed = mask_crops.pack_crop(mask_crops.crop_mask(image_mask, frame))
+        packed = crops.pack_crop(crops.crop_mask(image_mask, frame))
         return target(jnp.asarray(packed[None]), jnp.asarray(frame[None]), jnp.asarray(box[None]))[0]
 
     def flip(box):

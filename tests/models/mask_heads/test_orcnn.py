@@ -15,7 +15,7 @@ from amodal_jax.network import build_network
 from amodal_jax.structures import RoISamples
 from amodal_jax.summary import summarise
 from configs import load_config
-from tests.micro import micro_batch, micro_config
+from tests.helpers.micro import micro_batch, micro_config
 
 PLAIN = {"occlusion": OcclusionConfig(enabled=False), "mlc": MLCConfig(enabled=False)}
 

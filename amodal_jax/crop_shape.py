@@ -1,4 +1,0 @@
-"""The shape of masks kept in the frame of their object's amodal box; see `amodal_jax.mask_crops`."""
-
-CROP_SIZE = 112  # cells along each side
-PACKED_CROP_SHAPE = (CROP_SIZE, CROP_SIZE // 8)  # eight cells a byte along x

@@ -1,0 +1,519 @@
+"""From the records of a built dataset to `Batch`es, with tf.data: the only module that imports TensorFlow.
+
+Shape shorthand: B images of this process's batch, H x W canvas of native pixels, G ground-truth slots, n objects of an
+image. Records hold boxes as TFDS' normalised [y1, x1, y2, x2]; they become [x1, y1, x2, y2] in pixels here, once.
+
+Training reads an endless stream of examples: position p of it is the (p mod size)-th of the permutation that the seed
+and the epoch p // size give. A global batch is a run of positions, cut into equal parts for the processes. The stream
+is thus the same whatever the number of processes and devices, every epoch is a full shuffle, and the position alone is
+all that has to be saved for a run to go on exactly where it was. TFRecord files have no index; one is made by reading
+the records' headers when a split is opened, which takes a few milliseconds for a thousand records.
+"""
+
+import functools
+import json
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import absl.logging
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from amodal_jax.config import Config, DataConfig
+from amodal_jax.errors import DataError, first_line
+from amodal_jax.files.text import read_text
+from amodal_jax.masks import segmentation
+from amodal_jax.records import PACKED_CROP_SHAPE
+from amodal_jax.structures import Batch, GroundTruth
+
+tf.config.set_visible_devices([], "GPU")  # they are JAX's
+absl.logging.set_verbosity(absl.logging.ERROR)  # TFDS warns of a deprecated attribute that only itself uses
+
+_REPORT_FILE = "annotation_report.json"  # of our builder
+# TFRecord's framing of a record: its length and a checksum of it before, a checksum of its bytes after.
+_LENGTH = struct.Struct("<Q")
+_HEADER_BYTES = 12
+_FOOTER_BYTES = 4
+# The second where TensorFlow fails to make a message of the bytes it could not parse.
+_TF_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
+_BUILD_AGAIN = "build it again with scripts/build_dataset.py and --overwrite"
+# What only a dataset of this kind has.
+_FEATURES = {"image", "image/id", "image/filename", "image/height", "image/width", "objects"}
+_SKIP_IMAGE = {"image": tfds.decode.SkipDecoding()}
+_PIXELS = ("image", "amodal_crop", "inmodal_crop")  # nearly all of a record's bytes
+# The byte with the bits of its index in reverse order: a packed row is mirrored by this and a reversal of its bytes.
+_MIRRORED_BYTES = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, ::-1], axis=1)[:, 0]
+
+
+def dataset_categories(config: Config) -> dict[int, str]:
+    """The classes of the dataset at `config.data.directory` in the order of its labels, names by category id.
+
+    The ids are those of the annotation files that the dataset was built from.
+
+    Raises:
+      DataError: there is no such dataset, or it does not say its category ids.
+    """
+    builder = _builder(config)
+    names = builder.info.features["objects"]["label"].names
+    ids = (builder.info.metadata or {}).get("category_ids", ())
+    if len(ids) != len(names):
+        raise DataError(
+            f"{builder.data_path}: does not say the category ids of its annotation files, as it was built before they "
+            f"were kept; {_BUILD_AGAIN}"
+        )
+    return dict(zip(ids, names, strict=True))
+
+
+def split_size(config: Config, split: str) -> int:
+    """The number of images of a split of the dataset at `config.data.directory`.
+
+    Raises:
+      DataError: there is no such dataset or split, or the split is empty.
+    """
+    return len(_Records(_builder(config), split))
+
+
+def check_split(config: Config, split: str) -> None:
+    """Opens a split of the dataset at `config.data.directory` as for batches of it, and closes it again.
+
+    Raises:
+      DataError: there is no such dataset or split, the split is empty, or it is known to hold what a batch has no room
+        for: a larger image than the canvas, or more objects in one than there are slots.
+    """
+    _open(config, split)
+
+
+def training_batches(
+    config: Config, *, batch_size: int, process_index: int = 0, process_count: int = 1
+) -> "TrainingBatches":
+    """This process's part of the endless, shuffled stream of training batches; see `TrainingBatches`.
+
+    Args:
+      config: its `data` section and `train.seed` are read.
+      batch_size: images in this process's part of a global batch.
+      process_index: which part of each global batch this process takes.
+      process_count: the number of parts.
+
+    Raises:
+      DataError: the dataset or the split is missing, damaged or empty, or see `check_split`.
+    """
+    return TrainingBatches(config, batch_size, process_index, process_count)
+
+
+def evaluation_batches(
+    config: Config, *, batch_size: int, process_index: int = 0, process_count: int = 1
+) -> Iterator[Batch]:
+    """The images of the test split in the order of the records, each exactly once over all processes.
+
+    Every process gets the same number of batches. What fills them up at the end has `valid` false (and repeats the last
+    image). Arguments and errors are those of `training_batches`.
+    """
+    records = _open(config, config.data.test_split)
+    size = len(records)
+    global_size = batch_size * process_count
+    batch_count = -(-size // global_size)
+
+    def example(position):
+        return np.minimum(position, size - 1), position < size
+
+    positions = _positions(0, batch_count, batch_size, process_index, process_count)
+    return _batches(records, config, positions, example, batch_size, flip_seed=None)
+
+
+def evaluation_records(
+    config: Config, indices: Sequence[int] | None = None, *, with_pixels: bool = True
+) -> Iterator[dict[str, Any]]:
+    """The test split's records in full fidelity, in the order of `evaluation_batches`, images left undecoded.
+
+    Args:
+      config: its `data` section is read.
+      indices: which records, by their place in that order; None: all. No other is read.
+      with_pixels: False leaves out `image` and the crops, which are nearly all of the bytes.
+
+    Yields:
+      Dictionaries of NumPy values with the features' names: `image` (the file's bytes), `image/id`, `image/filename`
+      (bytes), `image/height`, `image/width`, and `objects`, a dictionary of arrays with one row an object: `id`,
+      `label`, `amodal_bbox` and `inmodal_bbox` (xyxy in pixels here), `amodal_rle` and `inmodal_rle` (COCO's compressed
+      counts, bytes), `occlusion_ratio`, `cluster_id`, `occlusion_order`, `is_crowd` and the bit-packed crops.
+
+    Raises:
+      DataError: as `training_batches`.
+    """
+    records = _Records(_builder(config), config.data.test_split)
+    features = records.features
+    if not with_pixels:
+        wanted: dict[str, Any] = {name: name not in _PIXELS for name in features}
+        wanted["objects"] = {name: name not in _PIXELS for name in features["objects"].feature}
+        features = tfds.decode.PartialDecoding(wanted).extract_features(features)
+    for record in records.undecoded(range(len(records)) if indices is None else indices, features):
+        scale = np.array([record["image/width"], record["image/height"]] * 2, np.float32)
+        objects = record["objects"]
+        boxes = {name: objects[name][:, [1, 0, 3, 2]] * scale for name in ("amodal_bbox", "inmodal_bbox")}
+        masks = {name: _sound_counts(record, name, records) for name in ("amodal_rle", "inmodal_rle")}
+        yield record | {"objects": objects | boxes | masks}
+
+
+def _sound_counts(record: dict[str, Any], name: str, records: "_Records") -> np.ndarray:
+    """The counts of an image's masks as they are safe to work with, whichever version wrote the records."""
+    height, width = int(record["image/height"]), int(record["image/width"])
+    sound = []
+    for counts in record["objects"][name].tolist():
+        rle = segmentation.parse({"size": [height, width], "counts": counts}, height, width).rle
+        if rle is None:
+            raise DataError(f"{records}: image {record['image/id']} has a mask that does not fill it; {_BUILD_AGAIN}")
+        sound.append(rle["counts"].encode("ascii"))
+    return np.array(sound, dtype=object)
+
+
+class TrainingBatches:
+    """An endless iterator of training batches whose position can be saved and restored.
+
+    Each image is mirrored with probability one half where `config.data.flip` says so, which the seed and its position
+    in the stream decide.
+    """
+
+    def __init__(self, config: Config, batch_size: int, process_index: int, process_count: int):
+        self._config = config
+        self._batch_size = batch_size
+        self._process_index = process_index
+        self._process_count = process_count
+        self._records = _open(config, config.data.train_split)
+        self._consumed = 0
+        self._batches: Iterator[Batch] | None = None
+
+    def __iter__(self) -> "TrainingBatches":
+        return self
+
+    def __next__(self) -> Batch:
+        if self._batches is None:
+            self._batches = self._start()
+        batch = next(self._batches)
+        self._consumed += 1
+        return batch
+
+    def get_state(self) -> dict[str, int]:
+        """What `set_state` needs to go on after the batches that were taken: small, the same on every process."""
+        return {"batches": self._consumed, "images": len(self._records)}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """Goes to where `get_state` was called; nothing that was passed is read again.
+
+        Raises:
+          DataError: the split has another number of images now.
+        """
+        if state["images"] != len(self._records):
+            raise DataError(
+                f"{self._records}: the run that is resumed was trained on {state['images']} images, "
+                f"but the split has {len(self._records)} now; start a new run"
+            )
+        self._consumed = state["batches"]
+        self._batches = None
+
+    def _start(self) -> Iterator[Batch]:
+        seed = self._config.train.seed
+        size = len(self._records)
+
+        def example(position):
+            epoch, index = divmod(int(position), size)
+            return _permutation(seed, epoch, size)[index], np.True_
+
+        positions = _positions(self._consumed, None, self._batch_size, self._process_index, self._process_count)
+        flip_seed = seed if self._config.data.flip else None
+        return _batches(self._records, self._config, positions, example, self._batch_size, flip_seed)
+
+
+@functools.lru_cache(maxsize=2)  # the workers are in two epochs at once around the end of one
+def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(size)
+
+
+def _positions(
+    first_batch: int, batch_count: int | None, batch_size: int, process_index: int, process_count: int
+) -> tf.data.Dataset:
+    """The positions in the stream of this process's examples, from a global batch on."""
+    last_batch = np.iinfo(np.int64).max // (batch_size * process_count) if batch_count is None else batch_count
+    return tf.data.Dataset.range(first_batch, last_batch).flat_map(
+        lambda batch: tf.data.Dataset.range(batch_size).map(
+            lambda index: (batch * process_count + process_index) * batch_size + index
+        )
+    )
+
+
+def _batches(records, config, positions, example, batch_size, flip_seed) -> Iterator[Batch]:
+    """Reads, decodes and batches the examples at the positions of the stream.
+
+    Args:
+      records: of the split.
+      config: its `data` section is read.
+      positions: a dataset of int64.
+      example: gives the index of a record and whether it is valid (not filling up) for a position.
+      batch_size: of this process.
+      flip_seed: for random flips; None for none.
+    """
+    data = config.data
+
+    def place(position):
+        index, valid = example(position)
+        return np.int64(index), np.bool_(valid)
+
+    def parse(position):
+        index, valid = tf.numpy_function(place, [position], (tf.int64, tf.bool), stateful=False)
+        index.set_shape([])
+        valid.set_shape([])
+        flip = tf.constant(False)
+        if flip_seed is not None:
+            flip = tf.random.stateless_uniform([], seed=tf.stack([tf.cast(flip_seed, tf.int64), position])) < 0.5
+        return _parse(records.features, records.read(index), flip, data) | {"valid": valid}
+
+    dataset = positions.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.batch(batch_size, drop_remainder=True).prefetch(2)
+    options = tf.data.Options()
+    options.autotune.ram_budget = 2 << 30
+    dataset = dataset.with_options(options)
+    iterator = dataset.as_numpy_iterator()
+    while True:
+        try:
+            fields = next(iterator)
+        except StopIteration:
+            return
+        except _TF_ERRORS as error:
+            raise records.explain(error) from error
+        _check(fields, records, data)
+        yield Batch(
+            images=fields["image"],
+            sizes=fields["size"],
+            image_ids=fields["image_id"],
+            valid=fields["valid"],
+            truth=GroundTruth(
+                boxes=fields["boxes"],
+                labels=fields["labels"],
+                occlusion_ratio=fields["occlusion_ratio"],
+                amodal_crops=fields["amodal_crops"],
+                inmodal_crops=fields["inmodal_crops"],
+                valid=(np.arange(data.max_instances) < fields["count"][:, None]) & ~fields["crowd"],
+                crowd=fields["crowd"],
+            ),
+        )
+
+
+def _parse(features, serialized, flip, data) -> dict[str, tf.Tensor]:
+    """One example, padded to the sizes of a batch; what does not fit is cut here and refused by `_check`."""
+    record = features.deserialize_example(serialized, decoders=_SKIP_IMAGE)
+    image = tf.io.decode_image(record["image"], channels=3, expand_animations=False)
+    image.set_shape([None, None, 3])
+    height, width = tf.shape(image)[0], tf.shape(image)[1]
+    objects = record["objects"]
+    y1, x1, y2, x2 = tf.unstack(objects["amodal_bbox"], axis=1)
+    scale_x, scale_y = tf.cast(width, tf.float32), tf.cast(height, tf.float32)
+    x1, x2, y1, y2 = x1 * scale_x, x2 * scale_x, y1 * scale_y, y2 * scale_y
+    crops = {name: objects[name] for name in ("amodal_crop", "inmodal_crop")}
+    mirrored = tf.constant(_MIRRORED_BYTES)
+    image = tf.cond(flip, lambda: tf.reverse(image, [1]), lambda: image)
+    x1, x2 = tf.cond(flip, lambda: (scale_x - x2, scale_x - x1), lambda: (x1, x2))
+    crops = {
+        name: tf.cond(
+            flip,
+            lambda crop=crop: tf.reverse(tf.gather(mirrored, tf.cast(crop, tf.int32)), [2]),
+            lambda crop=crop: crop,
+        )
+        for name, crop in crops.items()
+    }
+    image = image[: data.canvas_height, : data.canvas_width]
+    shape = tf.shape(image)
+    image = tf.pad(image, [[0, data.canvas_height - shape[0]], [0, data.canvas_width - shape[1]], [0, 0]])
+    image.set_shape([data.canvas_height, data.canvas_width, 3])
+
+    def slots(value, *shape):
+        value = value[: data.max_instances]
+        value = tf.pad(value, [[0, data.max_instances - tf.shape(value)[0]]] + [[0, 0]] * len(shape))
+        value.set_shape([data.max_instances, *shape])
+        return value
+
+    return {
+        "image": image,
+        "image_id": record["image/id"],
+        "size": tf.stack([height, width]),
+        "boxes": slots(tf.stack([x1, y1, x2, y2], axis=1), 4),
+        "labels": slots(tf.cast(objects["label"], tf.int32)),
+        "occlusion_ratio": slots(objects["occlusion_ratio"]),
+        "amodal_crops": slots(crops["amodal_crop"], *PACKED_CROP_SHAPE),
+        "inmodal_crops": slots(crops["inmodal_crop"], *PACKED_CROP_SHAPE),
+        "crowd": slots(objects["is_crowd"]),
+        "count": tf.shape(objects["label"])[0],
+    }
+
+
+def _check(fields: dict[str, np.ndarray], records: "_Records", data: DataConfig) -> None:
+    """Refuses images and object counts that a batch has no room for."""
+    sizes = (fields[name].tolist() for name in ("image_id", "size", "count"))
+    for image_id, (height, width), count in zip(*sizes, strict=True):
+        image = f"{records}: image {image_id} has"
+        _check_room(data, height, width, f"{image} {height} x {width} pixels", count, f"{image} {count} objects")
+
+
+def _check_room(data: DataConfig, height: int, width: int, size: str, objects: int, count: str) -> None:
+    """Refuses a size or a number of objects that a batch has no room for; `size` and `count` begin what is said."""
+    if height > data.canvas_height or width > data.canvas_width:
+        raise DataError(
+            f"{size}, more than the canvas of {data.canvas_height} x {data.canvas_width}; "
+            "raise data.canvas_height and data.canvas_width"
+        )
+    if objects > data.max_instances:
+        raise DataError(f"{count}, more than the {data.max_instances} slots; raise data.max_instances")
+
+
+def _open(config: Config, split: str) -> "_Records":
+    """The records of a split for batches, where its largest image and number of objects are known to fit in one.
+
+    Datasets of older builders do not say them, and none does for a part of a split: `_check` refuses what comes by.
+    """
+    builder, data = _builder(config), config.data
+    records = _Records(builder, split)
+    report = Path(builder.data_path) / _REPORT_FILE
+    try:
+        splits = json.loads(read_text(report))["splits"] if report.is_file() else {}
+        largest = splits.get(split, {}).get("largest", {"height": 0, "width": 0, "objects": 0})
+        height, width, objects = (int(largest[name]) for name in ("height", "width", "objects"))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DataError(f"{report}: is damaged ({first_line(error)}); build the dataset again") from error
+    size = f"{records}: the images reach {height} pixels in height and {width} in width"
+    _check_room(data, height, width, size, objects, f"{records}: an image has {objects} objects")
+    return records
+
+
+def _builder(config: Config) -> tfds.core.DatasetBuilder:
+    """Opens the newest version of the built dataset at `config.data.directory`."""
+    directory = Path(config.data.directory).expanduser()
+    if not directory.is_dir():
+        raise DataError(
+            f"{directory}: no such dataset; build it with scripts/build_dataset.py, or name it in data.directory"
+        )
+    if not (directory / "dataset_info.json").is_file():
+        versions = [
+            path
+            for path in directory.iterdir()
+            if tfds.core.Version.is_valid(path.name) and (path / "dataset_info.json").is_file()
+        ]
+        if not versions:
+            raise DataError(
+                f"{directory}: holds no built dataset (no dataset_info.json in it or in a version's folder); "
+                "name the folder that scripts/build_dataset.py said it built"
+            )
+        directory = max(versions, key=lambda path: tfds.core.Version(path.name))
+    try:
+        builder = tfds.builder_from_directory(directory)
+    except Exception as error:  # of as many kinds as there are files in which something can be wrong
+        raise DataError(f"{directory}: is no whole dataset ({first_line(error)}); {_BUILD_AGAIN}") from error
+    missing = sorted(_FEATURES - set(builder.info.features or ()))
+    if missing or builder.info.file_format != tfds.core.FileFormat.TFRECORD:
+        lacks = f"its records have no {', '.join(missing)}" if missing else "its records are in no TFRecord files"
+        raise DataError(f"{directory}: is a dataset of another kind ({lacks}); build it with scripts/build_dataset.py")
+    return builder
+
+
+class _Records:
+    """The serialized records of a split, by their number."""
+
+    def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
+        self.features = builder.info.features
+        self._name = f"{builder.data_path}, split {split}"
+        try:
+            instructions = builder.info.splits[split].file_instructions
+        except (KeyError, ValueError) as error:
+            known = ", ".join(builder.info.splits) or "none"
+            raise DataError(f"{self._name}: no such split; there are: {known}") from error
+        files: list[str] = []
+        places: list[tuple[int, int]] = []  # of each record: its file's number, and where in the file it begins
+        for number, instruction in enumerate(instructions):
+            path = str(instruction.filename)
+            try:
+                starts = _scan(path)
+            except OSError as error:
+                raise DataError(f"{path}: cannot be read ({error.strerror}); {_BUILD_AGAIN}") from error
+            if len(starts) < instruction.examples_in_shard:
+                raise DataError(
+                    f"{path}: is cut off after {len(starts)} of {instruction.examples_in_shard} records; "
+                    f"copy it again, or {_BUILD_AGAIN}"
+                )
+            files.append(path)
+            places += [(number, start) for start in starts[instruction.skip :][: instruction.take]]
+        if not places:
+            raise DataError(f"{self._name}: the split is empty")
+        self._count = len(places)
+        self._files = tf.constant(files)
+        self._places = tf.constant(places, tf.int64)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __str__(self) -> str:
+        return self._name
+
+    def read(self, index: tf.Tensor) -> tf.Tensor:
+        """The serialized record with this number, within a function of tf.data; its checksums are verified."""
+        place = self._places[index]
+        # `tf.data.TFRecordDataset`, whose own signature lacks the place to begin at.
+        records = tf.raw_ops.TFRecordDatasetV2(
+            filenames=self._files[place[0], None],
+            compression_type="",
+            buffer_size=tf.constant(0, tf.int64),
+            byte_offsets=place[1, None],
+        )
+        return tf.data.experimental.from_variant(records, tf.TensorSpec([], tf.string)).take(1).get_single_element()
+
+    def undecoded(
+        self, indices: Sequence[int], features: tfds.features.FeatureConnector | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """The records with these numbers as nested dictionaries of NumPy values; an image is its file's bytes.
+
+        Args:
+          indices: of the records.
+          features: the part of the records' features to parse; None: all.
+
+        Raises:
+          DataError: a record is damaged; names its number.
+        """
+        features = features or self.features
+        decoders = {name: decoder for name, decoder in _SKIP_IMAGE.items() if name in features}
+        dataset = tf.data.Dataset.from_tensor_slices(np.array(indices, np.int64)).map(
+            lambda index: features.deserialize_example(self.read(index), decoders=decoders),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        records = dataset.as_numpy_iterator()
+        for index in indices:
+            try:
+                record = next(records)
+            except _TF_ERRORS as error:
+                raise DataError(f"{self}: record {index} cannot be decoded; {_BUILD_AGAIN}") from error
+            yield record
+
+    def explain(self, error: Exception) -> DataError:
+        """Finds the first record or image that cannot be decoded, which tf.data's errors do not name."""
+        try:
+            for record in self.undecoded(range(len(self))):
+                name = f"{self}: image {record['image/id']} ({record['image/filename'].decode()})"
+                tf.io.decode_image(record["image"], channels=3, expand_animations=False)
+        except DataError as damaged:
+            return damaged
+        except _TF_ERRORS:
+            return DataError(f"{name} cannot be decoded; mend the file, then {_BUILD_AGAIN}")
+        return DataError(f"{self}: {first_line(error)}")
+
+
+def _scan(path: str) -> list[int]:
+    """Where in a TFRecord file each whole record begins."""
+    starts = []
+    size = os.path.getsize(path)
+    with open(path, "rb", buffering=0) as file:
+        end = 0  # of the last record
+        while end + _HEADER_BYTES <= size:
+            start = end
+            (length,) = _LENGTH.unpack(os.pread(file.fileno(), _LENGTH.size, start))
+            end = start + _HEADER_BYTES + length + _FOOTER_BYTES
+            if end <= size:
+                starts.append(start)
+    return starts

@@ -1,0 +1,1 @@
+"""Masks on the host: run lengths, crops for training, predictions on the image."""

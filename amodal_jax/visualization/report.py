@@ -1,0 +1,363 @@
+"""One self-contained html page about a training run: its figures, its curves, and what it finds in test images.
+
+The page loads nothing: styles, script, images and masks are all within it, and its content security policy forbids any
+request. Whatever comes from data is escaped.
+"""
+
+import html
+import json
+import re
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+import amodal_jax
+from amodal_jax.config import Config
+from amodal_jax.config_json import field_lines
+from amodal_jax.errors import AmodalJaxError, ConfigError, DataError, ImageError
+from amodal_jax.evaluation.metrics import KINDS, OCCLUSION_LEVELS, SUMMARY
+from amodal_jax.files.atomic import write_atomically
+from amodal_jax.files.text import read_text
+from amodal_jax.network import build_network
+from amodal_jax.runs.directory import CONFIG_FILE, read_config
+from amodal_jax.runs.metrics_log import Series, read_metrics_log
+from amodal_jax.visualization.charts import LINE_COLOURS, line_chart
+from amodal_jax.visualization.gallery import GalleryObject, Picture, gallery_card, palette_css
+
+_IMAGE_BYTES = 8_000_000  # of all JPEGs together; base64 makes a third more of it
+_MOST_OBJECTS = 60  # detections of an image on the page, the best ones
+_NO_TERMS = ("gradient_norm", "learning_rate", "images_per_second")  # what else is logged of a step beside its losses
+_COUNTS = ("images", "detections", "occlusion_matches")  # of an evaluation
+_PRECISION = re.compile(rf"(?:^|/)({'|'.join(KINDS)})/(AP|AP50)$")
+_MEASURED = ("checkpoint", "dataset", "evaluation")  # what the figures are of
+_RESULT_FIELDS = {"image_id", "category_id", "bbox", "score"}
+_FIELD = re.compile(r"\{\{(\w+)\}\}")
+
+
+def write_report(run_dir: Path, output: Path | None = None, *, images: int = 24) -> Path:
+    """Writes the page of a run directory.
+
+    What the run does not have yet (losses, an evaluation) and a gallery whose dataset cannot be read are said to be
+    missing where they would stand.
+
+    Args:
+      run_dir: as training writes it: `config.json`, `metrics.jsonl`, and `evaluation/` as `evaluate.write_results`
+        writes it. The gallery's images and ground truth are read from the dataset that the configuration names.
+      output: the page; None: `report.html` in the run directory.
+      images: the most images in the gallery, evenly spaced over the test split.
+
+    Returns:
+      Where the page is.
+
+    Raises:
+      ConfigError: no such run, or its configuration cannot be read.
+      DataError: a file of the run is damaged; names it.
+    """
+    config = read_config(run_dir)
+    if config is None:
+        raise ConfigError(f"{run_dir}: no run directory (it has no {CONFIG_FILE}); name the --workdir of a training")
+    output = run_dir / "report.html" if output is None else output
+    metrics = _read_metrics(run_dir / "evaluation" / "metrics.json")
+    gallery, note = _gallery(config, run_dir / "evaluation", images)
+    page = _fill(
+        (resources.files(amodal_jax) / "visualization" / "templates" / "report.html").read_text(encoding="utf-8"),
+        {
+            "title": html.escape(f"{run_dir.resolve().name}: {config.name}"),
+            "run": html.escape(run_dir.resolve().name),
+            "config_name": html.escape(config.name),
+            "palette": palette_css,
+            **{f"{scheme}_lines": _line_colours(colours) for scheme, colours in LINE_COLOURS.items()},
+            "summary": _summary(config),
+            "fields": html.escape("\n".join(line.removeprefix("--") for line in field_lines(config))),
+            "metrics": _metrics_tables(metrics, config),
+            "curves": _curves(read_metrics_log(run_dir / "metrics.jsonl")),
+            "gallery_note": note,
+            "gallery": gallery,
+        },
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(output, page)
+    return output
+
+
+def _fill(template: str, values: dict[str, str]) -> str:
+    """Puts values in the places {{name}} of a template, in one pass: what a value contains stays as it is."""
+    return _FIELD.sub(lambda match: values[match[1]], template)
+
+
+def _read_json(path: Path) -> Any:
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(read_text(path))
+    except ValueError as error:
+        raise DataError(f"{path}: is no JSON ({error}); evaluate the run again") from error
+
+
+def _read_metrics(path: Path) -> dict[str, Any] | None:
+    metrics = _read_json(path)
+    if metrics is not None and not (
+        isinstance(metrics, dict)
+        and all(isinstance(value, dict | None if name in _MEASURED else int | float) for name, value in metrics.items())
+    ):
+        raise DataError(f"{path}: holds no figures by name; evaluate the run again")
+    return metrics
+
+
+def _read_results(path: Path) -> list[dict[str, Any]] | None:
+    results = _read_json(path)
+    if results is not None and not (
+        isinstance(results, list)
+        and all(isinstance(result, dict) and result.keys() >= _RESULT_FIELDS for result in results)
+    ):
+        raise DataError(
+            f"{path}: is no list of results with {', '.join(sorted(_RESULT_FIELDS))}; evaluate the run again"
+        )
+    return results
+
+
+def _missing(text: str) -> str:
+    return f'<p class="missing">{text}</p>'
+
+
+def _summary(config: Config) -> str:
+    """The few fields that tell one experiment from another."""
+    model, train = config.model, config.train
+    rows = {
+        "Network": build_network(config).summary,
+        "Input": f"short side {model.input.short_side}, long side at most {model.input.long_side} pixels",
+        "Training": f"{train.steps:,} steps of {train.batch_size} images, {train.optimizer}, "
+        f"learning rate {train.learning_rate:g} ({train.schedule}), seed {train.seed}",
+        "Precision": model.compute_dtype,
+        "Classes": ", ".join(model.class_names) or "those of the dataset",
+        "Dataset": config.data.directory,
+    }
+    return "".join(f"<div><dt>{name}</dt><dd>{html.escape(text)}</dd></div>" for name, text in rows.items())
+
+
+def _percent(value: float | None) -> str:
+    return "<td>&ndash;</td>" if value is None else f"<td>{100 * value:.1f}</td>"
+
+
+def _table(caption: str, columns: list[str], rows: dict[str, list[float | None]]) -> str:
+    head = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in columns)
+    body = "".join(
+        f'<tr><th scope="row">{html.escape(name)}</th>{"".join(map(_percent, values))}</tr>'
+        for name, values in rows.items()
+    )
+    return (
+        f'<div class="scroll"><table><caption>{html.escape(caption)}</caption><thead><tr><td></td>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _metrics_tables(metrics: dict[str, Any] | None, config: Config) -> str:
+    if metrics is None:
+        return _missing(
+            "Not evaluated yet. <code>python scripts/evaluate.py --checkpoint RUN</code> writes the figures into the "
+            "run's folder <code>evaluation</code>."
+        )
+    kinds = {kind: title for kind, title in KINDS.items() if any(f"{kind}/{name}" in metrics for name in SUMMARY)}
+    tables = [
+        _table(
+            "Average precision, %",
+            list(SUMMARY),
+            {title: [metrics.get(f"{kind}/{name}") for name in SUMMARY] for kind, title in kinds.items()},
+        )
+    ]
+    facts = [
+        (f"{metrics['images']:,.0f}", "images evaluated") if "images" in metrics else None,
+        (f"{metrics['detections']:,.0f}", "detections") if "detections" in metrics else None,
+        (
+            f"{100 * metrics['occlusion_accuracy']:.1f} %",
+            "occlusion accuracy"
+            + (
+                f" of {metrics['occlusion_matches']:,.0f} that match an object"
+                if "occlusion_matches" in metrics
+                else ""
+            ),
+        )
+        if "occlusion_accuracy" in metrics
+        else None,
+    ]
+    shown = "".join(f"<div><dd>{value}</dd><dt>{name}</dt></div>" for value, name in filter(None, facts))
+    levels = {
+        KINDS[kind]: [metrics.get(f"{kind}/AR/{level}") for level in OCCLUSION_LEVELS]
+        for kind in kinds
+        if any(f"{kind}/AR/{level}" in metrics for level in OCCLUSION_LEVELS)
+    }
+    if levels:
+        columns = [
+            f"up to {high:.0%}" if low < 0 else f"{low:.0%} to {high:.0%}" for low, high in OCCLUSION_LEVELS.values()
+        ]
+        tables.append(_table("Recall by the share that is hidden, %", columns, levels))
+    prefixes = {kind: f"{kind}/AP/" for kind in kinds}
+    classes = sorted(
+        {name.removeprefix(prefix) for prefix in prefixes.values() for name in metrics if name.startswith(prefix)},
+        key=lambda name: config.model.class_names.index(name) if name in config.model.class_names else -1,
+    )
+    if classes:
+        by_class = {name: [metrics.get(prefix + name) for prefix in prefixes.values()] for name in classes}
+        tables.append(_table("AP by class, %", list(kinds.values()), by_class))
+    return f'{_measured(metrics)}<dl class="facts">{shown}</dl><div class="tables">{"".join(tables)}</div>'
+
+
+def _line_colours(colours: Sequence[str]) -> str:
+    return " ".join(f"--line{index}: {colour};" for index, colour in enumerate(colours))
+
+
+def _measured(metrics: dict[str, Any]) -> str:
+    """What the figures are of, where the evaluation says it."""
+    checkpoint, dataset = metrics.get("checkpoint"), metrics.get("dataset")
+    if not checkpoint or not dataset:
+        return ""
+    text = f"Checkpoint of step {checkpoint['step']:,}, split “{dataset['split']}” of {dataset['directory']}."
+    return f"<p>{html.escape(text)}</p>"
+
+
+def _curves(series: dict[str, Series]) -> str:
+    series = {name: values for name, values in series.items() if any(map(np.isfinite, values.values()))}
+    if not series:
+        return _missing("No losses are logged yet: <code>metrics.jsonl</code> is absent or empty.")
+    remaining = dict(series)
+    charts = []
+    losses = remaining.pop("loss", {})
+    if losses:
+        charts.append(line_chart("Loss", {"loss": losses}))
+    of_steps = [name for name, values in remaining.items() if values.keys() == losses.keys()]
+    terms = {name.replace("_", " "): remaining.pop(name) for name in of_steps if name not in _NO_TERMS}
+    if terms:
+        charts.append(line_chart("Loss terms", terms))
+    precisions = {}
+    for name in list(remaining):
+        match = _PRECISION.search(name)
+        if match:
+            values = remaining.pop(name)
+            precisions[f"{KINDS[match[1]]} {match[2]}"] = {step: 100 * value for step, value in values.items()}
+    if precisions:
+        charts.append(line_chart("Average precision on the test split, %", precisions))
+    if "occlusion_accuracy" in remaining:
+        values = remaining.pop("occlusion_accuracy")
+        percent = {step: 100 * value for step, value in values.items()}
+        charts.append(line_chart("Occlusion accuracy on the test split, %", {"occlusion accuracy": percent}))
+    # What else an evaluation logs, by class and by level, stands in the tables; what else the training logs is a curve.
+    charts += [
+        line_chart(name.replace("_", " ").capitalize(), {name.replace("_", " "): values})
+        for name, values in remaining.items()
+        if "/" not in name and name not in _COUNTS and len(values) > 1
+    ]
+    return f'<div class="charts">{"".join(charts)}</div>'
+
+
+def _gallery(config: Config, evaluation_dir: Path, count: int) -> tuple[str, str]:
+    """The cards of the gallery, and what is to be said about it."""
+    try:
+        categories, records, size = _chosen_records(config, count)
+    except (AmodalJaxError, ImportError) as error:
+        return "", _missing(f"No gallery: {html.escape(str(error))}")
+    ids = [int(record["image/id"]) for record in records]
+    detections = _detections(evaluation_dir, categories, set(ids))
+    note = f"<p>{len(records)} of the {size:,} images of the split “{html.escape(config.data.test_split)}”"
+    note += ", evenly spaced." if len(records) < size else "."
+    if detections is None:
+        note += "</p>" + _missing("The run is not evaluated yet, so that there is only the ground truth to see.")
+    else:
+        note += (
+            f" Of the detections in each, the best {_MOST_OBJECTS} at most. "
+            "A prediction has the colour of the object that it matches.</p>"
+        )
+    cards = []
+    for number, record in enumerate(records):
+        image = cv2.imdecode(np.frombuffer(record["image"], np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        if image is None:
+            raise ImageError(f"{config.data.directory}: image {ids[number]} cannot be decoded; build the dataset again")
+        picture = Picture(
+            name=record["image/filename"].decode("utf-8", "replace"),
+            image=image,
+            truth=_truth(record, config, image.shape[:2]),
+            predicted=None if detections is None else detections[ids[number]],
+        )
+        cards.append(gallery_card(number, picture, largest_image=_IMAGE_BYTES // len(records)))
+    return "".join(cards), note
+
+
+def _chosen_records(config: Config, count: int) -> tuple[dict[int, str], list[dict[str, Any]], int]:
+    """The dataset's classes by category id, evenly spaced records of the test split, and the number of all."""
+    # TensorFlow is imported only where a dataset is read.
+    from amodal_jax.input_pipeline.batches import dataset_categories, evaluation_records, split_size
+
+    categories = dataset_categories(config)
+    if tuple(categories.values()) != config.model.class_names:
+        raise ConfigError(
+            f"the run has the classes {', '.join(config.model.class_names)}, but the dataset at "
+            f"{config.data.directory} has {', '.join(categories.values())} now"
+        )
+    size = split_size(config, config.data.test_split)
+    chosen = np.linspace(0, size - 1, min(count, size)).round().astype(int).tolist()
+    return categories, list(evaluation_records(config, chosen)), size
+
+
+def _truth(record: dict[str, Any], config: Config, image_size: tuple[int, int]) -> list[GalleryObject]:
+    objects = record["objects"]
+    found = []
+    for index, label in enumerate(objects["label"]):
+        if objects["is_crowd"][index]:
+            continue
+        ratio = float(objects["occlusion_ratio"][index])
+        class_name = config.model.class_names[label]
+        x1, y1, x2, y2 = map(float, objects["amodal_bbox"][index])
+        found.append(
+            GalleryObject(
+                class_name=class_name,
+                box=(x1, y1, x2, y2),
+                score=None,
+                remark=f"{ratio:.0%} hidden" if ratio > config.model.occlusion.threshold else "",
+                details=f"{class_name}, {ratio:.1%} hidden, annotation {int(objects['id'][index])}",
+                amodal_rle={"size": list(image_size), "counts": objects["amodal_rle"][index]},
+                inmodal_rle={"size": list(image_size), "counts": objects["inmodal_rle"][index]},
+            )
+        )
+    return found
+
+
+def _detections(
+    evaluation_dir: Path, categories: dict[int, str], image_ids: set[int]
+) -> dict[int, list[GalleryObject]] | None:
+    """The detections in some images by image id, best first; None if the run is not evaluated."""
+    files = {kind: evaluation_dir / f"detections_{kind}.json" for kind in ("amodal", "inmodal")}
+    by_kind = {kind: results for kind, path in files.items() if (results := _read_results(path)) is not None}
+    boxes_only = _read_results(evaluation_dir / "detections.json") if not by_kind else None
+    if boxes_only is None and not by_kind:
+        return None
+    # The files have the same detections; what a network has no mask of, or a file no entry of, stays without it.
+    merged: dict[tuple, dict[str, Any]] = {}
+    for kind, of_kind in (by_kind or {"det": boxes_only or []}).items():
+        for result in of_kind:
+            if result["image_id"] in image_ids:
+                key = (result["image_id"], result["category_id"], *result["bbox"], result["score"])
+                merged.setdefault(key, result)[f"{kind}_rle"] = result.get("segmentation")
+    detections: dict[int, list[GalleryObject]] = {image_id: [] for image_id in image_ids}
+    for result in sorted(merged.values(), key=lambda result: -result["score"]):
+        found = detections[result["image_id"]]
+        if len(found) >= _MOST_OBJECTS:
+            continue
+        x, y, width, height = map(float, result["bbox"])
+        name = categories.get(result["category_id"], f"category {result['category_id']}")
+        occluded = result.get("occluded")
+        found.append(
+            GalleryObject(
+                class_name=name,
+                box=(x, y, x + width, y + height),
+                score=float(result["score"]),
+                remark="occluded" if occluded is not None and occluded > 0.5 else "",
+                details=f"{name}, score {result['score']:.3f}"
+                + ("" if occluded is None else f", occluded with probability {occluded:.2f}"),
+                amodal_rle=result.get("amodal_rle"),
+                inmodal_rle=result.get("inmodal_rle"),
+            )
+        )
+    return detections

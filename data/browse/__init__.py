@@ -1,0 +1,1 @@
+"""A page on which a dataset is looked through."""

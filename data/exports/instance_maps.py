@@ -1,0 +1,146 @@
+"""KITTI's instance maps: one 16-bit PNG an image, 256 * class id + instance index in every pixel, 0 for background.
+
+KITTI's semantic benchmark and the scene-flow methods that the paper feeds with KINS (section 5.3) read them. Indices
+run from 1 within a class id.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+from jaxtyping import UInt16
+
+from amodal_jax.errors import DataError
+from amodal_jax.files.atomic import write_atomically
+from amodal_jax.masks import segmentation
+from data.kins.annotations import KEYS, AnnotationFile, ImageRecord
+from data.kins.instances import Instance, read_instance
+from data.kins.problems import Problem
+from data.orders.orders_of_masks import orders_of_masks
+
+# KITTI's label ids are Cityscapes': person, rider, car, train, truck, car, and trailer, which KITTI's own detection
+# labels name first among their `Misc`.
+KITTI_CLASS_IDS = {
+    "pedestrian": 24,
+    "cyclist": 25,
+    "car": 26,
+    "van": 26,
+    "truck": 27,
+    "tram": 31,
+    "misc": 30,
+    "rider": 25,
+}
+_LARGEST = 255  # of a class id and of an index: a byte for either
+
+
+@dataclass(frozen=True)
+class MapMaker:
+    """Draws and writes the map of one image."""
+
+    folder: Path
+    release: str
+    class_ids: Mapping[int, int]  # category id -> class id in the map
+
+    def __call__(self, image: ImageRecord) -> list[Problem]:
+        """Writes `NAME.png` for the image `NAME.*`, and gives what was wrong with its annotations.
+
+        Raises:
+            DataError: more than 255 instances of a class id.
+        """
+        instances, problems = [], []
+        for annotation in image.annotations:
+            instance, flaws = read_instance(annotation, KEYS[self.release], image.height, image.width)
+            problems += [(flaw, annotation["id"]) for flaw in flaws]
+            if instance is not None and not instance.is_crowd:
+                instances.append(instance)
+        drawn = instance_map(instances, self.class_ids, image.height, image.width, f"image {image.id}")
+        _, encoded = cv2.imencode(".png", drawn)
+        place = self.folder / _map_path(image.file_name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(place, encoded.tobytes())
+        return problems
+
+
+def named_apart(file: AnnotationFile) -> list[ImageRecord]:
+    """The images of a file by their names alone, where no two have one name, and by their whole paths otherwise.
+
+    Raises:
+        DataError: two images would have the same map all the same; names both.
+    """
+    images = [replace(image, file_name=PurePosixPath(image.file_name).name) for image in file.images]
+    if len({_map_path(image.file_name) for image in images}) == len(images):
+        return images
+    of_map: dict[str, ImageRecord] = {}
+    for image in file.images:
+        other = of_map.setdefault(_map_path(image.file_name), image)
+        if other is not image:
+            raise DataError(
+                f"{file.path}: the images {other.id} ({other.file_name}) and {image.id} ({image.file_name}) would have "
+                f"the same map, {_map_path(image.file_name)}"
+            )
+    return list(file.images)
+
+
+def _map_path(file_name: str) -> str:
+    return PurePosixPath(file_name).with_suffix(".png").as_posix()
+
+
+def class_ids(file: AnnotationFile, *, own: bool) -> dict[int, int]:
+    """The class id in the maps of each category.
+
+    Args:
+        file: whose categories.
+        own: take the file's own category ids instead of KITTI's label ids.
+
+    Raises:
+        DataError: a class that KITTI has no id for, or an id of its own that does not fit a byte.
+    """
+    if own:
+        for identifier, name in file.categories.items():
+            if not 1 <= identifier <= _LARGEST:
+                raise DataError(f"{file.path}: the id {identifier} of {name!r} does not fit a map, which has 1..255")
+        return {identifier: identifier for identifier in file.categories}
+    for name in file.categories.values():
+        if name not in KITTI_CLASS_IDS:
+            raise DataError(
+                f"{file.path}: KITTI has no label id for {name!r}; --class-ids own takes the file's own ids"
+            )
+    return {identifier: KITTI_CLASS_IDS[name] for identifier, name in file.categories.items()}
+
+
+def instance_map(
+    instances: Sequence[Instance], class_ids: Mapping[int, int], height: int, width: int, where: str
+) -> UInt16[np.ndarray, "height width"]:
+    """256 * class id + index of the instance that is seen in each pixel; 0 where there is none.
+
+    What is drawn are the inmodal masks. Where outlines overlap all the same the nearer one wins, by the file's orders
+    or, without them, those of the masks; instances of different clusters in the sequence of the file.
+
+    Args:
+        instances: of one image.
+        class_ids: category id -> class id.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+        where: the name of the image, for messages.
+
+    Raises:
+        DataError: more than 255 instances of a class id.
+    """
+    orders = [instance.occlusion_order for instance in instances]
+    if None in orders:
+        orders = list(orders_of_masks([one.amodal for one in instances], [one.inmodal for one in instances]).orders)
+    values, counts = [], dict.fromkeys(class_ids.values(), 0)
+    for instance in instances:
+        class_id = class_ids[instance.category_id]
+        counts[class_id] += 1
+        if counts[class_id] > _LARGEST:
+            raise DataError(
+                f"{where} has more than 255 instances of class id {class_id}, which a map cannot tell apart"
+            )
+        values.append(256 * class_id + counts[class_id])
+    drawn = np.zeros((height, width), np.uint16)
+    for index in sorted(range(len(instances)), key=lambda index: -(orders[index] or 0)):
+        drawn[segmentation.decode(instances[index].inmodal)] = values[index]
+    return drawn

@@ -1,0 +1,1 @@
+"""Occlusion orders and visible parts, each computed from the other."""

@@ -1,0 +1,1 @@
+"""Several annotations of the same images, compared and made one."""
