@@ -12,19 +12,62 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE_FILES = sorted((ROOT / "amodal_jax").rglob("*.py"))
 DATA_FILES = sorted((ROOT / "data").rglob("*.py"))
 
-# Each layer may import itself and those named after it.
-LAYERS = {
-    "amodal_jax/errors.py": (),
-    "amodal_jax/files/text.py": ("errors",),
-    "amodal_jax/config.py": ("errors", "text_file"),
-    "amodal_jax/structures.py": ("errors",),
-    "amodal_jax/records.py": (),
-    "amodal_jax/ops": ("ops", "crop_shape", "errors"),
-    "amodal_jax/losses.py": ("ops", "structures", "errors"),
-    "amodal_jax/models": ("models", "losses", "ops", "structures", "errors"),
+# The rooms of the package, which are its folders and the single files of its hall, and the others that each may import.
+# A room that is named later may be imported by none that is named before.
+PACKAGE_ROOMS = {
+    "errors": set(),
+    "classes": set(),
+    "records": set(),
+    "structures": set(),
+    "files": {"errors"},
+    "cli": {"errors"},
+    "ops": {"records"},
+    "losses": {"structures"},
+    "masks": {"files", "records"},
+    "models": {"classes", "errors", "losses", "ops", "structures"},
+    "config": {"errors", "models"},
+    "config_json": {"config", "errors", "models"},
+    "canvas": {"config", "errors", "ops"},
+    "network": {"config", "errors", "losses", "models", "records", "structures"},
+    "summary": {"config", "network"},
+    "input_pipeline": {"config", "errors", "files", "masks", "records", "structures"},
+    "runs": {"config", "config_json", "errors", "files", "network", "structures"},
+    "weights": {"classes", "config", "config_json", "errors", "files", "models", "network", "runs"},
+    "evaluation": {"canvas", "cli", "config", "errors", "files", "input_pipeline", "masks", "network", "structures"},
+    "evaluate": {"cli", "config", "errors", "evaluation", "files", "input_pipeline", "network", "structures"},
+    "predict": {"canvas", "config", "errors", "masks", "network", "runs", "structures", "weights"},
+    "visualization": {
+        *("config", "config_json", "errors", "evaluation", "files", "input_pipeline", "masks", "network", "runs"),
+        "structures",
+    },
+    "predict_files": {"cli", "errors", "files", "predict", "structures", "visualization"},
+    "export_runner": set(),
+    "export": {"canvas", "config", "errors", "export_runner", "files", "network", "runs", "structures"},
+    "training": {
+        *("canvas", "cli", "config", "config_json", "errors", "evaluate", "evaluation", "files", "losses", "network"),
+        *("runs", "structures", "weights"),
+    },
+    "train": {
+        *("canvas", "cli", "config", "config_json", "errors", "evaluate", "files", "input_pipeline", "losses"),
+        *("network", "runs", "structures", "training", "weights"),
+    },
+    "__init__": {"predict", "structures"},
 }
-# Those that run a network, which the annotation formats must not need.
-NETWORK = {"build", "models", "losses", "train", "evaluate", "predict", "checkpoint", "pretrained"}
+# The rooms of the data likewise. Formats and tools know the format of KINS and what is shared, and not each other, but
+# for the few that are named.
+DATA_GROUND = {
+    "shared": set(),
+    "kins": {"shared"},
+    "commands": {"kins", "shared"},
+    "orders": {"commands", "kins", "shared"},
+}
+NETWORK_FREE = {"classes", "cli", "errors", "files", "masks", "records", "visualization"}
+"""The rooms of the package that the data may import: none that runs a network."""
+DATA_NEIGHBOURS = {
+    "d2sa": {"cocoa"},  # tells a file of COCOA from one of its own
+    "kitti3d": {"kitti", "synthetic"},  # the solids that objects are
+    "statistics": {"kitti"},
+}
 
 
 def module_name(path: Path) -> str:
@@ -34,14 +77,28 @@ def module_name(path: Path) -> str:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """The dotted name of everything that a file imports, wherever in the file."""
-    for node in ast.walk(ast.parse(path.read_text(), path)):
+    """The dotted name of everything that a file imports, wherever in the file, but for the types' sake alone."""
+    tree = ast.parse(path.read_text(), path)
+    for_types = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if node in for_types:
+            continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: relative import"
             # "from amodal_jax import losses" imports a module, "from amodal_jax.errors import DataError" a name of one.
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room(path: Path) -> str:
+    """The room that a file of the package or of the data is in: a folder, or a file of the hall."""
+    return path.relative_to(ROOT).with_suffix("").parts[1]
 
 
 def part(name: str) -> str | None:
@@ -59,17 +116,49 @@ def test_imports_are_read_from_the_syntax(tmp_path):
     assert [part(name) for name in imports(source)] == [None, "losses", "ops"]
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_lower_layers_do_not_import_higher_ones(layer):
-    files = [path for path in PACKAGE_FILES if path.relative_to(ROOT).is_relative_to(layer)]
-    assert files
-    upward = [
-        f"{path.relative_to(ROOT)} imports {name}"
-        for path in files
-        for name in imports(path)
-        if part(name) is not None and part(name) not in LAYERS[layer]
-    ]
-    assert not upward
+def neighbours(files: list[Path], package: str) -> dict[str, dict[str, str]]:
+    """For each room the other rooms of the package that it imports, and a file that does."""
+    found: dict[str, dict[str, str]] = {}
+    for path in files:
+        others = found.setdefault(room(path), {})
+        for name in imports(path):
+            package_name, _, rest = name.partition(".")
+            other = rest.partition(".")[0]
+            if package_name == package and other != room(path) and other != "__version__":
+                others[other] = f"{path.relative_to(ROOT)} imports {name}"
+    return found
+
+
+def test_the_rooms_of_the_package_import_in_one_direction():
+    names = list(PACKAGE_ROOMS)
+    for name, others in PACKAGE_ROOMS.items():
+        assert others <= set(names[: names.index(name)]), f"{name} is named before {others}"
+    for name, others in neighbours(PACKAGE_FILES, "amodal_jax").items():
+        assert name in PACKAGE_ROOMS, f"{name}: a room that the table does not have"
+        outside = [text for other, text in others.items() if other not in PACKAGE_ROOMS[name]]
+        assert not outside
+
+
+def test_the_rooms_of_the_data_do_not_know_each_other():
+    for name, others in neighbours(DATA_FILES, "data").items():
+        if name == "__init__":
+            continue
+        allowed = DATA_GROUND.get(name, {*DATA_GROUND} | DATA_NEIGHBOURS.get(name, set()))
+        outside = [text for other, text in others.items() if other not in allowed]
+        assert not outside
+
+
+def test_no_room_is_crowded():
+    """Nor any file long: a reader finds a step by its file's name, and reads it at once."""
+    for files in (PACKAGE_FILES, DATA_FILES):
+        for folder in {path.parent for path in files}:
+            inside = [path for path in files if path.parent == folder and path.name != "__init__.py"]
+            limit = 16 if folder == ROOT / "amodal_jax" else 14
+            assert len(inside) <= limit, f"{folder.relative_to(ROOT)} has {len(inside)} files"
+        long = {
+            str(path.relative_to(ROOT)): lines for path in files if (lines := len(path.read_text().splitlines())) > 400
+        }
+        assert not long
 
 
 def test_the_package_needs_neither_its_scripts_nor_the_annotation_formats():
@@ -87,7 +176,8 @@ def test_annotation_formats_do_not_need_the_network():
         f"{path.relative_to(ROOT)} imports {name}"
         for path in DATA_FILES
         for name in imports(path)
-        if part(name) in NETWORK or name.partition(".")[0] in {"benchmarks", "configs", "scripts", "tests"}
+        if part(name) not in {None, *NETWORK_FREE}
+        or name.partition(".")[0] in {"benchmarks", "configs", "scripts", "tests"}
     ]
     assert not inward
 
@@ -103,7 +193,7 @@ def test_the_dataset_tools_start_without_jax():
 
 def test_the_package_runs_without_tensorflow_and_pytorch():
     """Imports every module but the input pipeline in a Python where neither framework can be imported."""
-    modules = [module_name(path) for path in PACKAGE_FILES if path.name != "input_pipeline.py"]
+    modules = [module_name(path) for path in PACKAGE_FILES if room(path) != "input_pipeline"]
     program = f"""
 import importlib, sys
 for absent in ("tensorflow", "tensorflow_datasets", "torch", "torchvision"):
@@ -118,16 +208,16 @@ for name in {modules!r}:
 def test_other_frameworks_are_imported_where_they_are_needed_alone():
     """Reads the sources, so that an import within a function counts as well."""
     homes = {
-        "tensorflow": "input_pipeline.py",
-        "tensorflow_datasets": "input_pipeline.py",
-        "torch": "weight_files.py",  # for .pth, within a function
+        "tensorflow": "input_pipeline",
+        "tensorflow_datasets": "input_pipeline",
+        "torch": None,
         "torchvision": None,
     }
     offenders = [
         f"{path.relative_to(ROOT)} imports {name}"
         for path in PACKAGE_FILES
         for name in imports(path)
-        if name.partition(".")[0] in homes and path.name != homes[name.partition(".")[0]]
+        if name.partition(".")[0] in homes and room(path) != homes[name.partition(".")[0]]
     ]
     assert not offenders
 

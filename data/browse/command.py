@@ -9,9 +9,9 @@ from pathlib import Path
 
 from amodal_jax.errors import ConfigError
 from data.browse.page import write_page
+from data.commands import options
 from data.kins.annotations import read_annotation_file
 from data.kins.sources import find_sources
-from data.shared import options
 from data.shared.outputs import check_output_folder
 
 

@@ -15,9 +15,9 @@ from amodal_jax.errors import ConfigError
 from amodal_jax.files.atomic import make_folder, write_atomically
 from data.check.check import Report, check_file, count_errors, differing_categories
 from data.check.findings import EXAMPLES, KINDS, Finding, describe, grouped
+from data.commands import options
 from data.kins.layout import ANNOTATION_FILES
 from data.kins.sources import find_sources
-from data.shared import options
 from data.shared.outputs import check_output_files, check_output_folder, output_files, output_folder
 
 _CHANGES_FILE = "changes.json"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from amodal_jax.errors import ConfigError
 from data.cocoa.convert import convert
-from data.shared import conversion
+from data.commands import conversion
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

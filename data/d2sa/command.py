@@ -8,8 +8,9 @@ import argparse
 from pathlib import Path
 
 from amodal_jax.errors import ConfigError
+from data.commands import conversion
 from data.d2sa.convert import convert
-from data.shared import conversion, derivation
+from data.orders import derivation
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

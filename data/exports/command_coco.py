@@ -8,11 +8,11 @@ import json
 from pathlib import Path
 
 from amodal_jax.files.atomic import make_folder, write_atomically
+from data.commands import options
 from data.exports.coco_file import MASKS, CocoAnnotations, coco_content
 from data.kins.annotation_ids import describe_new_ids, with_sound_ids
 from data.kins.annotations import read_annotation_file
 from data.kins.problems import ProblemCounts, describe, nothing_left
-from data.shared import options
 from data.shared.outputs import check_output_files
 from data.shared.worker_processes import map_with_progress
 

@@ -7,10 +7,10 @@ or the file's own. Example: python scripts/dataset.py to-kitti-instances KINS/up
 import argparse
 from pathlib import Path
 
+from data.commands import options
 from data.exports.instance_maps import MapMaker, class_ids, named_apart
 from data.kins.annotations import read_annotation_file
 from data.kins.problems import ProblemCounts, describe, nothing_left
-from data.shared import options
 from data.shared.outputs import check_output_folder, output_folder
 from data.shared.worker_processes import map_with_progress
 

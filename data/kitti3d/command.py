@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from data.commands import conversion
 from data.kitti3d.convert import Summary, convert
-from data.shared import conversion
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

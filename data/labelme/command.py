@@ -11,9 +11,9 @@ from pathlib import Path
 
 from amodal_jax.errors import DataError
 from amodal_jax.files.text import read_text
+from data.commands import conversion
 from data.labelme.convert import convert
 from data.labelme.shapes import NO_CLASSES
-from data.shared import conversion
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

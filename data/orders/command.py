@@ -7,8 +7,8 @@ Example: python scripts/dataset.py orders KINS/instances_train.json --out KINS/u
 
 import argparse
 
+from data.orders import derivation
 from data.orders.derive import derive_orders
-from data.shared import derivation
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,8 +6,8 @@ printed, and in full with --json. Example: python scripts/dataset.py inmodal dra
 
 import argparse
 
+from data.orders import derivation
 from data.orders.derive import derive_inmodal
-from data.shared import derivation
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from amodal_jax.errors import DataError
 from amodal_jax.files.atomic import make_folder, write_atomically
+from data.commands import options
 from data.kins.annotations import categories, read_annotation_file
 from data.kins.sources import find_sources
-from data.shared import options
 from data.shared.outputs import check_output_files, check_output_folder, output_folder
 from data.statistics.image_measures import ImageMeasures
 from data.statistics.statistics import Statistics, measure, summarise

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from amodal_jax.classes import KINS_CLASS_NAMES
 from amodal_jax.errors import ConfigError
-from data.shared import options
+from data.commands import options
 from data.synthetic.generate import Request, generate
 from data.synthetic.photographs import find_photographs
 from data.synthetic.scene import TRAFFIC

@@ -15,12 +15,12 @@ import numpy as np
 
 from amodal_jax.errors import ConfigError, DataError
 from amodal_jax.files.atomic import write_atomically
+from data.commands import options
 from data.kins.annotations import AnnotationFile, read_annotation_file
 from data.kins.problems import ProblemCounts, describe
 from data.kins.writer import KinsAnnotation, write_annotations
 from data.orders.derive import describe_findings
 from data.orders.orders import OrderFinding
-from data.shared import options
 from data.shared.outputs import check_output_files, output_files
 from data.shared.worker_processes import map_with_progress
 from data.vote.voting import MASKS, Agreement, FileForm, ImageVoter, Vote, joined_categories, same_images

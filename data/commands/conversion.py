@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from amodal_jax.errors import ConfigError
+from data.commands import options
 from data.kins.scenes import Written
-from data.shared import options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from amodal_jax.files.atomic import write_atomically
+from data.commands import options
 from data.kins.annotation_ids import describe_new_ids
 from data.kins.annotations import read_annotation_file
 from data.kins.problems import ProblemCounts, describe
 from data.orders.derive import Derived, derive_file, describe_findings, write_derived
-from data.shared import options
 from data.shared.outputs import check_output_files, output_files
 
 
