@@ -44,7 +44,8 @@ def main() -> None:
 
     command_line.keep_compilations()
     command_line.join_processes(arguments)
-    from amodal_jax.train import config_to_start_from, train
+    from amodal_jax.train import train
+    from amodal_jax.training.start import config_to_start_from
 
     if arguments.init is not None:
         expected = config_to_start_from(arguments.init, load_config(arguments.config), arguments.workdir)

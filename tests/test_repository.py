@@ -19,6 +19,7 @@ PACKAGE_ROOMS = {
     "classes": set(),
     "records": set(),
     "structures": set(),
+    "devices": set(),
     "files": {"errors"},
     "cli": {"errors"},
     "ops": {"records"},
@@ -44,12 +45,12 @@ PACKAGE_ROOMS = {
     "export_runner": set(),
     "export": {"canvas", "config", "errors", "export_runner", "files", "network", "runs", "structures"},
     "training": {
-        *("canvas", "cli", "config", "config_json", "errors", "evaluate", "evaluation", "files", "losses", "network"),
-        *("runs", "structures", "weights"),
+        *("canvas", "cli", "config", "config_json", "devices", "errors", "evaluate", "evaluation"),
+        *("files", "losses", "network", "runs", "structures", "weights"),
     },
     "train": {
-        *("canvas", "cli", "config", "config_json", "errors", "evaluate", "files", "input_pipeline", "losses"),
-        *("network", "runs", "structures", "training", "weights"),
+        *("canvas", "config", "devices", "errors", "evaluate", "input_pipeline", "network", "runs", "structures"),
+        "training",
     },
     "__init__": {"predict", "structures"},
 }

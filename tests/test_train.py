@@ -40,8 +40,11 @@ from amodal_jax.runs.checkpoint import (
 )
 from amodal_jax.runs.directory import read_config
 from amodal_jax.runs.lock import run_lock
-from amodal_jax.train import config_to_start_from, create_state, parallel_train_step, train
+from amodal_jax.train import train
 from amodal_jax.training.optimizer import make_optimizer
+from amodal_jax.training.start import config_to_start_from
+from amodal_jax.training.state import create_state
+from amodal_jax.training.step import parallel_train_step
 from amodal_jax.weights.transfer import transfer
 from configs import load_config
 from tests.helpers.micro import micro_batch, micro_config
@@ -247,7 +250,7 @@ def test_an_evaluation_that_the_end_of_a_run_prevented_is_made_up_for(config, fi
         return evaluate_network(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr("amodal_jax.train.evaluate_network", interrupted)
+        patch.setattr("amodal_jax.training.evaluations.evaluate_network", interrupted)
         train(config, workdir)
     assert "stopped by a signal at step 5; the same command goes on from there" in capsys.readouterr().err
     assert list(evaluations(workdir)) == [2, 4]

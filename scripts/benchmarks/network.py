@@ -14,8 +14,9 @@ from amodal_jax.config import Config
 from amodal_jax.errors import ConfigError
 from amodal_jax.network import Variables, build_network, initialise
 from amodal_jax.structures import Batch
-from amodal_jax.train import TrainState, create_state, parallel_train_step
 from amodal_jax.training.optimizer import make_optimizer
+from amodal_jax.training.state import TrainState, create_state
+from amodal_jax.training.step import parallel_train_step
 from scripts.benchmarks.example import Example, draw_example, make_batch
 from scripts.benchmarks.options import Options
 
