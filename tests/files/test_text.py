@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amodal_jax.config import CONFIG_FILE, Config, read_config, to_json
+from amodal_jax.config import Config
+from amodal_jax.config_json import to_json
+from amodal_jax.runs.directory import CONFIG_FILE, read_config
 from amodal_jax.errors import ConfigError, DataError
 from amodal_jax.files.json_file import read_json
 from amodal_jax.files.text import read_text
@@ -108,13 +110,14 @@ def test_json_and_configurations_in_another_encoding_are_not_called_incomplete(t
 
 
 def test_whatever_people_write_is_read_by_one_function():
-    """But the project's own templates, and the program beside an export, which runs without the project."""
+    """But the project's own templates, the program beside an export, which runs without the project, and benchmarks."""
     root = Path(__file__).parents[2]
     own = {"amodal_jax/visualization/report.py", "amodal_jax/export_runner.py", "data/browse/page.py"}
     readers = {
         str(path.relative_to(root))
         for folder in ("amodal_jax", "configs", "data", "scripts")
         for path in (root / folder).rglob("*.py")
-        if re.search(r"\.read_text\(|\bopen\(\)|\bopen\(\"rt?\"|json\.load\(", path.read_text(encoding="utf-8"))
+        if "benchmarks" not in path.parts
+        and re.search(r"\.read_text\(|\bopen\(\)|\bopen\(\"rt?\"|json\.load\(", path.read_text(encoding="utf-8"))
     }
     assert readers == own
