@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
+from amodal_jax.atomic_file import replacing
 from amodal_jax.cores import usable_cores
 from amodal_jax.errors import DataError
 
@@ -78,9 +79,8 @@ def main() -> None:
                 download_config=tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
             )
         place.parent.mkdir(parents=True, exist_ok=True)
-        if place.exists():
-            os.replace(place, Path(workshop) / "replaced")
-        os.replace(unfinished.data_path, place)
+        with replacing(place) as new:
+            os.replace(unfinished.data_path, new)
     print(f"built {place}")
     _print_report(_read_report(place / REPORT_FILE))
 
