@@ -41,10 +41,11 @@ def main() -> None:
     manual_dir, data_dir = arguments.manual_dir.expanduser(), arguments.data_dir.expanduser()
 
     # Imported here, so that worker processes and --help do without TensorFlow.
-    import tensorflow_datasets as tfds
-    from absl import logging
+    with command_line.importing():
+        import tensorflow_datasets as tfds
+        from absl import logging
 
-    from data.kins.kins_dataset_builder import REPORT_FILE, Builder
+        from data.kins.kins_dataset_builder import REPORT_FILE, Builder
 
     logging.set_verbosity(logging.ERROR)
     tfds.disable_progress_bar()

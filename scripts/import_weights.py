@@ -38,7 +38,8 @@ def main() -> None:
     )
     arguments, overrides = parser.parse_known_args()
     # Imported here, so that --help and a mistyped argument do without JAX.
-    from amodal_jax.pretrained import import_weights
+    with command_line.importing():
+        from amodal_jax.pretrained import import_weights
 
     made = import_weights(
         arguments.file,

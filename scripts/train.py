@@ -13,18 +13,21 @@ hand with --coordinator, --processes and --process. DIR must be on a file system
 """
 
 import argparse
+import importlib
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
-from amodal_jax.config import field_lines, override
-from configs import config_names, load_config
 
 
 def main() -> None:
     """Reads the command line and trains."""
+    with command_line.importing():
+        from amodal_jax.config import field_lines, override
+        from configs import config_names, load_config
+
     names = [name for name in sys.argv[1:] if name in config_names()]
     fields = field_lines(load_config(names[0] if names else "asn_r50_fpn"))
     parser = argparse.ArgumentParser(
@@ -44,7 +47,10 @@ def main() -> None:
 
     command_line.keep_compilations()
     command_line.join_processes(arguments)
-    from amodal_jax.train import config_to_start_from, train
+    with command_line.importing():
+        from amodal_jax.train import config_to_start_from, train
+
+        importlib.import_module("amodal_jax.input_pipeline")  # which training imports, with TensorFlow
 
     if arguments.init is not None:
         expected = config_to_start_from(arguments.init, load_config(arguments.config), arguments.workdir)
