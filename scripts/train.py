@@ -1,4 +1,4 @@
-"""Trains a network, or goes on with a run: the same command again resumes exactly.
+"""Trains a network, or goes on with a run: the same command again resumes it.
 
 python scripts/train.py CONFIG --workdir DIR [--init CHECKPOINT] [--section.field value ...]
 
@@ -7,9 +7,11 @@ scripts/import_weights.py wrote, or else from random ones. What those weights ex
 normalisation, the place of the strides, the anchors and so on) replaces CONFIG's fields, and options of the command
 line replace both. What became of every layer is printed, and written to DIR/init.json.
 
-SIGTERM or Ctrl-C saves a checkpoint and ends with status 0; the same command goes on from there. On several machines,
-start one process on each, which takes all of its GPUs, or one for each GPU: by srun or mpirun with --distributed, or by
-hand with --coordinator, --processes and --process. DIR must be on a file system that all of them see.
+SIGTERM or Ctrl-C saves a checkpoint and ends with status 0; the same command goes on from there. What follows is then
+what would have followed without the stop: on CPUs to the last bit, on GPUs but for rounding, as their atomic additions
+come in any order and make any two runs differ so. On several machines, start one process on each, which takes all of
+its GPUs, or one for each GPU: by srun or mpirun with --distributed, or by hand with --coordinator, --processes and
+--process. DIR must be on a file system that all of them see.
 """
 
 import argparse
