@@ -18,6 +18,7 @@ from amodal_jax import export_runner
 from amodal_jax.canvas import input_canvas
 from amodal_jax.config import Config
 from amodal_jax.errors import ConfigError
+from amodal_jax.files import image_framing
 from amodal_jax.files.atomic import naming, replacing
 from amodal_jax.network import Variables, build_network
 from amodal_jax.runs import parameters_file
@@ -46,7 +47,7 @@ def export_network(
       `sizes` int32 [B, 2] their true (height, width). It gives a dictionary of the fields of `structures.Detections`
       that the network has;
     - `export.json`: what it was exported for;
-    - `run.py`, which needs nothing of this package (`export_runner`).
+    - `run.py` and `image_framing.py`, which need nothing of this package (`export_runner`).
 
     The folder is either whole or not there.
 
@@ -92,6 +93,7 @@ def export_network(
         (unfinished / export_runner.NETWORK_FILE).write_bytes(exported.serialize())
         (unfinished / export_runner.SHEET_FILE).write_text(json.dumps(sheet, indent=2) + "\n")
         (unfinished / "run.py").write_bytes(Path(export_runner.__file__).read_bytes())
+        (unfinished / "image_framing.py").write_bytes(Path(image_framing.__file__).read_bytes())
     return config
 
 
@@ -123,10 +125,10 @@ def _on_canvas(config: Config, canvas: tuple[int, int]) -> Config:
 
 
 def _export(config: Config, variables: Variables, platforms: tuple[str, ...], batch_size: int) -> jax_export.Exported:
-    network = build_network(config)
+    detector = build_network(config)
 
     def detect(parameters: dict[str, Array], images: Array, sizes: Array) -> dict[str, Array]:
-        found: Any = network.apply(parameters_file.from_paths(parameters), images, sizes, method="detect")
+        found: Any = detector.apply(parameters_file.from_paths(parameters), images, sizes, method="detect")
         fields = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
         return {name: value for name, value in fields.items() if value is not None}
 

@@ -45,7 +45,8 @@ def train(
     latest evaluation in `evaluation`, `checkpoints` (see `amodal_jax.runs.checkpoint`) and, with `init`, `init.json`,
     which says what became of every layer. SIGTERM and SIGINT save a checkpoint and return early. With several
     processes, each of them calls this, and only the first one writes. An evaluation that was due when a run ended is
-    made when it goes on.
+    made when it goes on. A run that goes on takes the steps that it would have taken without the stop, on CPUs to the
+    last bit, on GPUs but for rounding: their atomic additions come in any order.
 
     Args:
       config: the experiment. Empty class names are filled in with the dataset's.

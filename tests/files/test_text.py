@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from amodal_jax.config import Config
 from amodal_jax.config_json import to_json
-from amodal_jax.runs.directory import CONFIG_FILE, read_config
 from amodal_jax.errors import ConfigError, DataError
 from amodal_jax.files.json_file import read_json
 from amodal_jax.files.text import read_text
+from amodal_jax.runs.directory import CONFIG_FILE, read_config
 from amodal_jax.runs.metrics_log import read_metrics_log
 
 TEXT = "car, Straßenbahn, 行人\r\nzweite Zeile\n"
