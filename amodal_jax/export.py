@@ -22,7 +22,7 @@ from amodal_jax.files import image_framing
 from amodal_jax.files.atomic import naming, replacing
 from amodal_jax.network import Variables, build_network
 from amodal_jax.runs import parameters_file
-from amodal_jax.runs.checkpoint import write_config
+from amodal_jax.runs.directory import write_config
 from amodal_jax.structures import Array
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")  # that JAX itself lowers to

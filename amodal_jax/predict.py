@@ -55,7 +55,7 @@ class Predictor:
           CheckpointError: there is no checkpoint, none is good, or its parameters are not those of its configuration.
         """
         # Imported here, as Orbax is only needed for this.
-        from amodal_jax.runs.checkpoint import load_checkpoint
+        from amodal_jax.runs.checkpoint_reader import load_checkpoint
 
         config, variables, _ = load_checkpoint(Path(path), kind=kind)
         return cls(config, variables)

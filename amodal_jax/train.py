@@ -13,7 +13,10 @@ from amodal_jax.devices import on_every_device
 from amodal_jax.errors import DataError
 from amodal_jax.evaluate import check_dataset, read_truth
 from amodal_jax.network import build_network
-from amodal_jax.runs.checkpoint import Checkpoint, CheckpointWriter, last_config, write_config
+from amodal_jax.runs.checkpoint import Checkpoint
+from amodal_jax.runs.checkpoint_reader import last_config
+from amodal_jax.runs.checkpoint_writer import CheckpointWriter
+from amodal_jax.runs.directory import write_config
 from amodal_jax.runs.lock import run_lock
 from amodal_jax.structures import Batch
 from amodal_jax.training.evaluations import Evaluations

@@ -89,7 +89,8 @@ def _evaluate_checkpoint(arguments: argparse.Namespace, overrides: list[str]) ->
         from amodal_jax.config_json import override
         from amodal_jax.evaluate import evaluate_network
         from amodal_jax.network import build_network
-        from amodal_jax.runs.checkpoint import Kind, evaluation_folder, load_checkpoint, run_of
+        from amodal_jax.runs.checkpoint_reader import load_checkpoint
+        from amodal_jax.runs.directory import Kind, evaluation_folder, run_of
 
         importlib.import_module("amodal_jax.input_pipeline.batches")  # which evaluation imports, with TensorFlow
 

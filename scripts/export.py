@@ -42,7 +42,7 @@ def main() -> None:
     with command_line.importing():
         from amodal_jax.config_json import override
         from amodal_jax.export import export_network
-        from amodal_jax.runs.checkpoint import load_checkpoint
+        from amodal_jax.runs.checkpoint_reader import load_checkpoint
 
     config, variables, step = load_checkpoint(arguments.checkpoint, kind="best" if arguments.best else "last")
     config = override(config, overrides)

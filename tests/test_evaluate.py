@@ -31,7 +31,8 @@ from amodal_jax.evaluation.metrics import evaluate_results, format_table, result
 from amodal_jax.files.image_reader import read_image
 from amodal_jax.network import build_network, initialise
 from amodal_jax.predict import Predictor
-from amodal_jax.runs.checkpoint import Checkpoint, CheckpointWriter
+from amodal_jax.runs.checkpoint import Checkpoint
+from amodal_jax.runs.checkpoint_writer import CheckpointWriter
 from amodal_jax.structures import Detections
 from tests.helpers.micro import micro_config
 

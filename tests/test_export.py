@@ -19,7 +19,10 @@ from amodal_jax.export import PLATFORMS, export_network
 from amodal_jax.export_runner import ExportedNetwork
 from amodal_jax.network import build_network, initialise
 from amodal_jax.predict import Predictor
-from amodal_jax.runs.checkpoint import Checkpoint, CheckpointWriter, load_checkpoint, write_config
+from amodal_jax.runs.checkpoint import Checkpoint
+from amodal_jax.runs.checkpoint_reader import load_checkpoint
+from amodal_jax.runs.checkpoint_writer import CheckpointWriter
+from amodal_jax.runs.directory import write_config
 from amodal_jax.structures import Instances
 from tests.helpers.full_disk import files_limited_to
 from tests.helpers.micro import micro_config

@@ -17,7 +17,8 @@ from amodal_jax.files.image_reader import read_image
 from amodal_jax.network import build_network, initialise
 from amodal_jax.predict import Predictor
 from amodal_jax.predict_files import find_images, predict_files
-from amodal_jax.runs.checkpoint import Checkpoint, CheckpointWriter
+from amodal_jax.runs.checkpoint import Checkpoint
+from amodal_jax.runs.checkpoint_writer import CheckpointWriter
 from tests.helpers.micro import micro_config
 
 ROOT = Path(__file__).resolve().parents[1]

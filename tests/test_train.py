@@ -30,15 +30,10 @@ from amodal_jax.config_json import field_lines, override
 from amodal_jax.errors import CheckpointError, ConfigError, DataError, TrainingError
 from amodal_jax.evaluate import evaluate_network
 from amodal_jax.network import build_network, initialise
-from amodal_jax.runs.checkpoint import (
-    Checkpoint,
-    CheckpointWriter,
-    best_evaluation,
-    load_checkpoint,
-    write_config,
-    write_network,
-)
-from amodal_jax.runs.directory import read_config
+from amodal_jax.runs.checkpoint import Checkpoint
+from amodal_jax.runs.checkpoint_reader import best_evaluation, load_checkpoint
+from amodal_jax.runs.checkpoint_writer import CheckpointWriter, write_network
+from amodal_jax.runs.directory import read_config, write_config
 from amodal_jax.runs.lock import run_lock
 from amodal_jax.train import train
 from amodal_jax.training.optimizer import make_optimizer

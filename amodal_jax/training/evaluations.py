@@ -13,7 +13,10 @@ from amodal_jax.config import Config
 from amodal_jax.evaluate import EvaluationStopped, evaluate_network
 from amodal_jax.evaluation.metrics import AnnotatedImages
 from amodal_jax.network import Network
-from amodal_jax.runs.checkpoint import Checkpoint, CheckpointWriter, best_evaluation, evaluation_folder
+from amodal_jax.runs.checkpoint import Checkpoint
+from amodal_jax.runs.checkpoint_reader import best_evaluation
+from amodal_jax.runs.checkpoint_writer import CheckpointWriter
+from amodal_jax.runs.directory import evaluation_folder
 from amodal_jax.runs.metric_writer import logged_figures
 from amodal_jax.training.log import Log
 from amodal_jax.training.stop_request import StopRequest

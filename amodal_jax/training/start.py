@@ -7,7 +7,7 @@ from typing import Any
 from amodal_jax.config import Config
 from amodal_jax.config_json import to_values
 from amodal_jax.errors import CheckpointError, ConfigError
-from amodal_jax.runs.checkpoint import checkpoint_config, last_config
+from amodal_jax.runs.checkpoint_reader import checkpoint_config, last_config
 from amodal_jax.runs.directory import read_config
 from amodal_jax.weights.transfer import adopt_settings, check_backbone
 

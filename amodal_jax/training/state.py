@@ -13,7 +13,7 @@ from flax import struct
 from amodal_jax.config import Config
 from amodal_jax.files.atomic import write_atomically
 from amodal_jax.network import Network, Variables, initialise
-from amodal_jax.runs.checkpoint import load_variables, restore_last
+from amodal_jax.runs.checkpoint_reader import load_variables, restore_last
 from amodal_jax.weights.transfer import transfer
 
 

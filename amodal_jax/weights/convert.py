@@ -135,7 +135,7 @@ def import_weights(
       CheckpointError: the checkpoint cannot be written. Nothing is left of it.
     """
     # Imported here, as Orbax is only needed for this.
-    from amodal_jax.runs.checkpoint import write_network
+    from amodal_jax.runs.checkpoint_writer import write_network
 
     directory = Path(directory).expanduser().absolute()
     if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):

@@ -12,7 +12,7 @@ from amodal_jax.evaluate import detect_all, evaluate_network, image_results, rea
 from amodal_jax.evaluation.metrics import evaluate_results
 from amodal_jax.input_pipeline.batches import dataset_categories, evaluation_batches
 from amodal_jax.network import build_network
-from amodal_jax.runs.checkpoint import load_checkpoint
+from amodal_jax.runs.checkpoint_reader import load_checkpoint
 from amodal_jax.structures import Detections
 from scripts.benchmarks.measurement import Report, once
 from scripts.benchmarks.network import random_variables

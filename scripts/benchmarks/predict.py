@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 
 from amodal_jax.errors import CheckpointError
-from amodal_jax.runs.checkpoint import write_network
+from amodal_jax.runs.checkpoint_writer import write_network
 from scripts.benchmarks.example import draw_example
 from scripts.benchmarks.measurement import Measurement, Report
 from scripts.benchmarks.network import random_variables

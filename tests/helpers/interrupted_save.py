@@ -23,8 +23,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from amodal_jax.errors import CheckpointError
-from amodal_jax.runs import checkpoint
-from amodal_jax.runs.checkpoint import Checkpoint, CheckpointWriter
+from amodal_jax.runs import checkpoint_writer
+from amodal_jax.runs.checkpoint import Checkpoint
+from amodal_jax.runs.checkpoint_writer import CheckpointWriter
 from tests.helpers.micro import micro_config
 
 SCORE = "amodal/AP"
@@ -88,7 +89,7 @@ def _copies(watch: _Watch, run: Path, kind: str, step: int, out: Path) -> None:
 
 
 def _failures(watch: _Watch, run: Path, kind: str, step: int, out: Path, *, once: bool = False) -> None:
-    checkpoint._LATE_WRITES = 0.1  # each failure has a folder of its own, which late ones may write to
+    checkpoint_writer._LATE_WRITES = 0.1  # each failure has a folder of its own, which late ones may write to
     for number in range(10_000):
         place = out / str(number)
         shutil.copytree(run, place)

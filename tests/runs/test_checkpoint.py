@@ -16,18 +16,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from amodal_jax.errors import CheckpointError, ConfigError
 from amodal_jax.network import build_network, initialise
-from amodal_jax.runs.checkpoint import (
-    Checkpoint,
-    CheckpointWriter,
-    best_evaluation,
-    evaluation_folder,
-    last_config,
-    load_checkpoint,
-    restore_last,
-    run_of,
-    write_config,
-)
-from amodal_jax.runs.directory import read_config
+from amodal_jax.runs.checkpoint import Checkpoint
+from amodal_jax.runs.checkpoint_reader import best_evaluation, last_config, load_checkpoint, restore_last
+from amodal_jax.runs.checkpoint_writer import CheckpointWriter
+from amodal_jax.runs.directory import evaluation_folder, read_config, run_of, write_config
 from amodal_jax.training.optimizer import make_optimizer
 from tests.helpers.full_disk import files_limited_to
 from tests.helpers.micro import micro_config
@@ -299,7 +291,8 @@ import contextlib, pathlib
 import jax, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from amodal_jax.cli import command_line
-from amodal_jax.runs.checkpoint import Checkpoint, CheckpointWriter
+from amodal_jax.runs.checkpoint import Checkpoint
+from amodal_jax.runs.checkpoint_writer import CheckpointWriter
 from tests.helpers.full_disk import files_limited_to
 from tests.helpers.micro import micro_config
 

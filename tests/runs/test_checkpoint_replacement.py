@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from amodal_jax.runs.checkpoint import CheckpointWriter, best_evaluation, load_variables, run_of
+from amodal_jax.runs.checkpoint_reader import best_evaluation, load_variables
+from amodal_jax.runs.checkpoint_writer import CheckpointWriter
+from amodal_jax.runs.directory import run_of
 from tests.helpers.interrupted_save import SCORE, save
 from tests.helpers.micro import micro_config
 

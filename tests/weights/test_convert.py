@@ -13,7 +13,8 @@ from amodal_jax.config_json import to_json
 from amodal_jax.errors import AmodalJaxError, CheckpointError, ConfigError, WeightsError
 from amodal_jax.models.layers import FrozenBatchNorm
 from amodal_jax.predict import Predictor
-from amodal_jax.runs.checkpoint import CheckpointWriter, load_checkpoint, load_variables, restore_last
+from amodal_jax.runs.checkpoint_reader import load_checkpoint, load_variables, restore_last
+from amodal_jax.runs.checkpoint_writer import CheckpointWriter
 from amodal_jax.weights.convert import LAYOUTS, convert_weights, import_weights
 from amodal_jax.weights.layouts import torchvision
 from amodal_jax.weights.layouts.layout import Layout
