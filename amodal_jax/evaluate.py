@@ -198,7 +198,7 @@ def read_truth(config: Config) -> AnnotatedImages:
       DataError: the dataset is missing, damaged or empty.
       ConfigError: the dataset has other classes than the network.
     """
-    from amodal_jax.input_pipeline.batches import evaluation_records
+    from amodal_jax.input_pipeline.records import evaluation_records
 
     categories = _categories(config)
     ids = tuple(categories)
@@ -233,7 +233,7 @@ def read_truth(config: Config) -> AnnotatedImages:
 
 def _categories(config: Config) -> dict[int, str]:
     """The dataset's classes by category id, which have to be the network's, if that has any."""
-    from amodal_jax.input_pipeline.batches import dataset_categories
+    from amodal_jax.input_pipeline.records import dataset_categories
 
     class_names = config.model.class_names
     categories = dataset_categories(config)

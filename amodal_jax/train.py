@@ -76,7 +76,8 @@ def train(
     config = with_absolute_directory(config)
     if batches is None:
         # TensorFlow is imported only where a dataset is read: training on other batches does without it.
-        from amodal_jax.input_pipeline.batches import dataset_categories, training_batches
+        from amodal_jax.input_pipeline.batches import training_batches
+        from amodal_jax.input_pipeline.records import dataset_categories
 
         config = with_class_names(config, tuple(dataset_categories(config).values()))
         batches = training_batches(

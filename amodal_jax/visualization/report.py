@@ -288,7 +288,7 @@ def _gallery(config: Config, evaluation_dir: Path, count: int) -> tuple[str, str
 def _chosen_records(config: Config, count: int) -> tuple[dict[int, str], list[dict[str, Any]], int]:
     """The dataset's classes by category id, evenly spaced records of the test split, and the number of all."""
     # TensorFlow is imported only where a dataset is read.
-    from amodal_jax.input_pipeline.batches import dataset_categories, evaluation_records, split_size
+    from amodal_jax.input_pipeline.records import dataset_categories, evaluation_records, split_size
 
     categories = dataset_categories(config)
     if tuple(categories.values()) != config.model.class_names:

@@ -10,7 +10,8 @@ import numpy as np
 
 from amodal_jax.evaluate import detect_all, evaluate_network, image_results, read_truth
 from amodal_jax.evaluation.metrics import evaluate_results
-from amodal_jax.input_pipeline.batches import dataset_categories, evaluation_batches
+from amodal_jax.input_pipeline.batches import evaluation_batches
+from amodal_jax.input_pipeline.records import dataset_categories
 from amodal_jax.network import build_network
 from amodal_jax.runs.checkpoint_reader import load_checkpoint
 from amodal_jax.structures import Detections

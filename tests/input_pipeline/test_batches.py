@@ -12,14 +12,8 @@ import tensorflow as tf
 from amodal_jax.classes import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
 from amodal_jax.files.image_reader import read_image
-from amodal_jax.input_pipeline.batches import (
-    check_split,
-    dataset_categories,
-    evaluation_batches,
-    evaluation_records,
-    split_size,
-    training_batches,
-)
+from amodal_jax.input_pipeline.batches import check_split, evaluation_batches, training_batches
+from amodal_jax.input_pipeline.records import dataset_categories, evaluation_records, split_size
 from amodal_jax.masks.segmentation import run_lengths
 from tests.helpers.micro import micro_config
 from tests.helpers.odd_masks import compressed
