@@ -25,10 +25,12 @@ class Part:
 def describe(config: Config) -> list[Part]:
     """The parts of a configuration's network in the order of the data, then their sum.
 
-    MLC is counted within its mask head and once more by itself, indented.
+    MLC is counted within its mask head and once more by itself, indented. A configuration without class names, which
+    takes the dataset's, is described with one class.
     """
+    config = with_a_class(config)
     detector = build_detector(config)
-    variables = jax.eval_shape(lambda: initialise(detector, config, jax.random.key(0)))
+    variables = _variables(detector, config)
     outputs = _output_shapes(detector, config, variables)
     parts = []
     for name, text in outputs.items():
@@ -37,8 +39,28 @@ def describe(config: Config) -> list[Part]:
         if mlc is not None:
             size = config.model.roi.mask_size
             parts.append(Part("  of it mlc", _count(mlc), 0, f"{size}x{size}x{config.model.heads.channels}"))
-    parts.append(Part("all", _count(variables["params"]), _count(variables.get("frozen", {})), ""))
-    return parts
+    return [*parts, _sum(variables)]
+
+
+def describe_sum(config: Config) -> Part:
+    """The last of what `describe` gives, which takes a part of the time."""
+    config = with_a_class(config)
+    return _sum(_variables(build_detector(config), config))
+
+
+def with_a_class(config: Config) -> Config:
+    """The configuration, with one class where it names none."""
+    names = config.model.class_names or ("class_1",)
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, class_names=names))
+
+
+def _variables(detector: Detector, config: Config) -> dict[str, Any]:
+    """Their shapes."""
+    return jax.eval_shape(lambda: initialise(detector, config, jax.random.key(0)))
+
+
+def _sum(variables: dict[str, Any]) -> Part:
+    return Part("all", _count(variables["params"]), _count(variables.get("frozen", {})), "")
 
 
 def _count(tree: Any) -> int:

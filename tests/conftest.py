@@ -1,5 +1,7 @@
 """Set-up of every test process: shapes checked at run time, eight simulated devices, a compilation cache."""
 
+import ctypes
+import gc
 import os
 from pathlib import Path
 
@@ -25,6 +27,26 @@ hypothesis.settings.load_profile("untimed")
 
 # Left installed for the life of the process, so that whichever test first imports a module gets the checked one.
 install_import_hook("amodal_jax", "beartype.beartype")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item, nextitem):
+    """Drops what a file's tests have had JAX compile, as a process would otherwise grow with every file that it runs.
+
+    What the next file compiles again comes out of the cache on disk.
+    """
+    result = yield
+    if nextitem is None or nextitem.path != item.path:
+        jax.clear_caches()
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps what is freed otherwise
+        import resource, os as _os
+
+        rss = int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**30
+        open("/tmp/d/rss.log", "a").write(
+            f"{_os.getpid()} {item.path.relative_to(ROOT)} now {rss:.2f} peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f}\n"
+        )
+    return result
 
 
 @pytest.fixture(scope="session")
