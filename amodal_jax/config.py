@@ -13,7 +13,8 @@ import typing
 from pathlib import Path
 from typing import Any, Literal
 
-from amodal_jax.errors import ConfigError
+from amodal_jax.errors import ConfigError, DataError
+from amodal_jax.text_file import read_text
 
 CONFIG_FILE = "config.json"  # in a run directory
 KINS_CLASS_NAMES = ("cyclist", "pedestrian", "car", "tram", "truck", "van", "misc")
@@ -91,7 +92,7 @@ class RPNConfig:
     nms_threshold: float = 0.7
     pre_nms_train: int = 2000  # of each level
     post_nms_train: int = 2000  # of all levels together
-    pre_nms_test: int = 2000
+    pre_nms_test: int = 1000  # of each level, as the official code has it
     post_nms_test: int = 1000
 
     def __post_init__(self):
@@ -330,8 +331,12 @@ def read_config(run_dir: Path) -> Config | None:
     if not path.is_file():
         return None
     try:
-        return from_json(path.read_text(encoding="utf-8"))
-    except (ConfigError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except DataError as error:
+        raise ConfigError(str(error)) from error
+    try:
+        return from_json(text)
+    except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 
 

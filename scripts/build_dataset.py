@@ -21,6 +21,7 @@ from amodal_jax import command_line
 from amodal_jax.atomic_file import replacing
 from amodal_jax.cores import usable_cores
 from amodal_jax.errors import DataError
+from amodal_jax.text_file import read_text
 
 
 def main() -> None:
@@ -104,10 +105,10 @@ def _full_disk_named(data_dir: Path) -> Iterator[None]:
 
 def _read_report(path: Path) -> dict:
     try:
-        report = json.loads(path.read_text())
+        report = json.loads(read_text(path))
         if report["splits"].keys() == report["annotation_files"].keys() and report["class_names"]:
             return report
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (DataError, ValueError, LookupError, TypeError, AttributeError):
         pass
     raise DataError(f"{path.parent} is no whole dataset: {path.name} is missing or damaged; use --overwrite")
 

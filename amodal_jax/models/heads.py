@@ -15,9 +15,9 @@ from jaxtyping import Array, Float
 from amodal_jax.models.layers import (
     Conv,
     Deconv2x2,
+    Dense,
     Norm,
     OutputConv,
-    kaiming_uniform,
     make_norm,
     normal_0001,
     normal_001,
@@ -61,7 +61,7 @@ class ConvolutionBranch(nn.Module):
 
     def setup(self):
         self.convolutions = Convolutions(self.channels, norm=self.norm, dtype=self.dtype)
-        self.fc = nn.Dense(self.fc_channels, dtype=self.dtype, kernel_init=kaiming_uniform)
+        self.fc = Dense(self.fc_channels, dtype=self.dtype)
 
     def convolve(self, features: Float[Array, "N S S _"], layers: int) -> list[Float[Array, "N S S _"]]:
         """The input and the features after each of the first `layers` convolutions: a list of layers + 1."""
@@ -83,8 +83,8 @@ class TwoDenseBranch(nn.Module):
     """Type of the arithmetic."""
 
     def setup(self):
-        self.fc6 = nn.Dense(self.fc_channels, dtype=self.dtype, kernel_init=kaiming_uniform)
-        self.fc7 = nn.Dense(self.fc_channels, dtype=self.dtype, kernel_init=kaiming_uniform)
+        self.fc6 = Dense(self.fc_channels, dtype=self.dtype)
+        self.fc7 = Dense(self.fc_channels, dtype=self.dtype)
 
     def __call__(self, features: Float[Array, "N S S _"]) -> tuple[Float[Array, "N F"], list[Float[Array, "N S S _"]]]:
         """RoI features to (hidden vector, the list of the RoI features alone: there are no convolutions)."""
@@ -102,8 +102,8 @@ class BoxPredictor(nn.Module):
     def __call__(self, hidden: Float[Array, "N F"]) -> tuple[Float[Array, "N K1"], Float[Array, "N K1 4"]]:
         # In float32 whatever comes in: so small a product costs nothing, and bfloat16 would round scores to 8 bits.
         hidden = hidden.astype(jnp.float32)
-        logits = nn.Dense(self.classes, kernel_init=normal_001, name="cls_score")(hidden)
-        deltas = nn.Dense(4 * self.classes, kernel_init=normal_0001, name="bbox_pred")(hidden)
+        logits = Dense(self.classes, kernel_init=normal_001, name="cls_score")(hidden)
+        deltas = Dense(4 * self.classes, kernel_init=normal_0001, name="bbox_pred")(hidden)
         return logits, deltas.reshape(-1, self.classes, 4)
 
 
@@ -112,7 +112,7 @@ class OcclusionPredictor(nn.Module):
 
     @nn.compact
     def __call__(self, hidden: Float[Array, "N F"]) -> Float[Array, "N 2"]:
-        return nn.Dense(2, kernel_init=normal_001, name="occ_score")(hidden.astype(jnp.float32))
+        return Dense(2, kernel_init=normal_001, name="occ_score")(hidden.astype(jnp.float32))
 
 
 class MaskHead(nn.Module):

@@ -30,6 +30,14 @@ normal_0001 = initializers.normal(0.001)
 """Normal with deviation 0.001: for box regression outputs."""
 
 
+def add_bias(outputs: Float[Array, "*b O"], bias: Float[Array, " O"]) -> Float[Array, "*b O"]:
+    """The sum, computed in float32 and rounded once to the type of `outputs`.
+
+    Added in bfloat16, the bias would get a gradient that GPUs sum up in bfloat16, over all pixels of all images.
+    """
+    return (outputs.astype(jnp.float32) + bias).astype(outputs.dtype)
+
+
 class Conv(nn.Module):
     """Convolution with square kernels, strides and paddings. Parameters: kernel [k, k, in, out] and bias [out]."""
 
@@ -55,8 +63,25 @@ class Conv(nn.Module):
         padding = self.kernel_size // 2 if self.padding is None else self.padding
         outputs = conv2d(inputs.astype(self.dtype), kernel.astype(self.dtype), stride=self.stride, padding=padding)
         if self.use_bias:
-            outputs += self.param("bias", initializers.zeros, (self.features,), jnp.float32).astype(self.dtype)
+            outputs = add_bias(outputs, self.param("bias", initializers.zeros, (self.features,), jnp.float32))
         return outputs
+
+
+class Dense(nn.Module):
+    """Matrix product and bias. Parameters: kernel [in, out] and bias [out], as of flax's layer of this name."""
+
+    features: int
+    """Output channels."""
+    dtype: DTypeLike = jnp.float32
+    """Type of the arithmetic and of the output."""
+    kernel_init: initializers.Initializer = kaiming_uniform
+    """Initialiser of the kernel; the bias starts at zero."""
+
+    @nn.compact
+    def __call__(self, inputs: Float[Array, "*b C"]) -> Float[Array, "*b O"]:
+        kernel = self.param("kernel", self.kernel_init, (inputs.shape[-1], self.features), jnp.float32)
+        outputs = inputs.astype(self.dtype) @ kernel.astype(self.dtype)
+        return add_bias(outputs, self.param("bias", initializers.zeros, (self.features,), jnp.float32))
 
 
 class OutputConv(nn.Module):
@@ -107,15 +132,16 @@ class Deconv2x2(nn.Module):
         blocks = jnp.einsum("bhwc,ijco->bhiwjo", inputs.astype(self.dtype), kernel.astype(self.dtype))
         outputs = blocks.reshape(batch, 2 * height, 2 * width, self.features)
         if self.use_bias:
-            outputs += self.param("bias", initializers.zeros, (self.features,), jnp.float32).astype(self.dtype)
+            outputs = add_bias(outputs, self.param("bias", initializers.zeros, (self.features,), jnp.float32))
         return outputs
 
 
 class Deconv3x3(nn.Module):
     """Transposed 3x3 convolution with stride 2, padding 1 and output padding 1, which doubles height and width.
 
-    Computed as an ordinary convolution of the input with zeros between its pixels. Parameters: kernel [3, 3, in, out],
-    that convolution's kernel, and bias [out]. From torch's ConvTranspose2d weight [in, out, 3, 3]:
+    Computed as one 2x2 convolution to the four pixels that each input pixel becomes, which multiplies less than half as
+    much as an ordinary convolution of the input with zeros between its pixels. Parameters: kernel [3, 3, in, out], that
+    ordinary convolution's kernel, and bias [out]. From torch's ConvTranspose2d weight [in, out, 3, 3]:
     `weight[:, :, ::-1, ::-1].transpose(2, 3, 0, 1)`, flipped because torch defines the scattering kernel.
     """
 
@@ -132,13 +158,17 @@ class Deconv3x3(nn.Module):
     def __call__(self, inputs: Float[Array, "B H W C"]) -> Float[Array, "B 2*H 2*W O"]:
         batch, height, width, channels = inputs.shape
         kernel = self.param("kernel", self.kernel_init, (3, 3, channels, self.features), jnp.float32)
-        spread = jnp.pad(
-            inputs.astype(self.dtype)[:, :, None, :, None], ((0, 0), (0, 0), (0, 1), (0, 0), (0, 1), (0, 0))
-        )
-        spread = spread.reshape(batch, 2 * height, 2 * width, channels)
-        outputs = conv2d(spread, kernel.astype(self.dtype), padding=1)
+        # Of the spread input, output row 2i meets row i with the kernel's row 1; output row 2i + 1 meets the rows i and
+        # i + 1 with the kernel's rows 0 and 2. Columns likewise. A fourth row and column of zeros makes pairs of them:
+        # (0, 1) for tap 0 and (2, none) for tap 1, each for the odd and the even output.
+        taps = jnp.pad(kernel.astype(self.dtype), ((0, 1), (0, 1), (0, 0), (0, 0)))
+        taps = taps.reshape(2, 2, 2, 2, channels, self.features)[:, ::-1, :, ::-1]
+        taps = taps.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, channels, 4 * self.features)
+        padded = jnp.pad(inputs.astype(self.dtype), ((0, 0), (0, 1), (0, 1), (0, 0)))
+        blocks = conv2d(padded, taps).reshape(batch, height, width, 2, 2, self.features)
+        outputs = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(batch, 2 * height, 2 * width, self.features)
         if self.use_bias:
-            outputs += self.param("bias", initializers.zeros, (self.features,), jnp.float32).astype(self.dtype)
+            outputs = add_bias(outputs, self.param("bias", initializers.zeros, (self.features,), jnp.float32))
         return outputs
 
 

@@ -4,6 +4,7 @@ Shape shorthand: N boxes, G ground-truth slots.
 """
 
 import flax.struct
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -41,7 +42,8 @@ def match(
     so). Without valid ground truth all boxes are negative. A box of which a half or more lies in a crowd is never
     negative.
     """
-    iou = jnp.where(truth_valid[None, :], box_ops.pairwise_iou(boxes, truth), -1)
+    # Pinned: computed a second time where it is compared with its maximum, it could round differently and equal none.
+    iou = jax.lax.optimization_barrier(jnp.where(truth_valid[None, :], box_ops.pairwise_iou(boxes, truth), -1))
     best_iou = jnp.max(iou, axis=1, initial=-1)
     positive = best_iou >= foreground_iou
     if allow_low_quality:

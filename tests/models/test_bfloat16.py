@@ -1,6 +1,7 @@
 import dataclasses
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 
@@ -41,3 +42,32 @@ def test_losses_of_the_whole_network_are_near_those_of_float32():
     # Outputs are not rounded to the 8 bits of bfloat16: hardly any two anchors are equally good.
     logits = jnp.concatenate([level.reshape(-1) for level in outputs[0]])
     assert jnp.unique(logits).size > 0.99 * logits.size
+
+
+def test_no_long_sum_is_in_bfloat16():
+    """A bias added in bfloat16 would have its gradient, a sum over all pixels of all images, summed so.
+
+    The gradient of an upsampled level sums four values, which may be.
+    """
+    config = micro_config()
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, compute_dtype="bfloat16"))
+    detector = build_detector(config)
+    variables = initialise(detector, config, jax.random.key(0))
+
+    def loss(params):
+        terms = detector.apply({**variables, "params": params}, micro_batch(1), image_keys(1), method="losses")
+        return sum(map(losses.mean, terms.values()))
+
+    def sums(jaxpr):
+        """(type, number of summands) of every sum."""
+        for equation in jaxpr.eqns:
+            if equation.primitive.name == "reduce_sum":
+                summed, total = equation.invars[0].aval, equation.outvars[0].aval
+                yield total.dtype.name, summed.size // total.size
+            for inner in jax.extend.core.jaxprs_in_params(equation.params):
+                yield from sums(inner)
+
+    found = set(sums(jax.make_jaxpr(jax.grad(loss))(variables["params"]).jaxpr))
+    assert ("bfloat16", 4) in found
+    assert max(summands for dtype, summands in found if dtype == "float32") > 1000
+    assert max(summands for dtype, summands in found if dtype == "bfloat16") == 4

@@ -52,6 +52,33 @@ def test_deconvolutions_are_torchs(golden, module, name, to_kernel):
     np.testing.assert_allclose(outputs, golden[f"{name}_outputs"], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("height", "width"), [(7, 7), (1, 1), (2, 5)])
+def test_deconv3x3_is_a_convolution_of_the_input_with_zeros_in_between(height, width):
+    """Values and gradients."""
+    rng = np.random.default_rng(0)
+    inputs = jnp.asarray(rng.normal(size=(2, height, width, 6)), jnp.float32)
+    cotangent = jnp.asarray(rng.normal(size=(2, 2 * height, 2 * width, 5)), jnp.float32)
+    params = Deconv3x3(5).init(jax.random.key(1), inputs)["params"]
+
+    def slow(params, inputs):
+        spread = jnp.zeros((2, 2 * height, 2 * width, 6)).at[:, ::2, ::2].set(inputs)
+        return Conv(5, 3).apply({"params": params}, spread)
+
+    outputs, gradients = jax.vjp(lambda *args: Deconv3x3(5).apply({"params": args[0]}, args[1]), params, inputs)
+    expected, expected_gradients = jax.vjp(slow, params, inputs)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=2e-6)
+    for one, other in zip(*map(jax.tree.leaves, (gradients(cotangent), expected_gradients(cotangent))), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_dense_is_flax_dense():
+    inputs = jax.random.normal(jax.random.key(0), (3, 8))
+    variables = layers.Dense(5).init(jax.random.key(1), inputs)
+    variables["params"]["bias"] += 0.5
+    assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, nn.Dense(5).init(jax.random.key(1), inputs))
+    np.testing.assert_allclose(layers.Dense(5).apply(variables, inputs), nn.Dense(5).apply(variables, inputs))
+
+
 def test_frozen_batch_norm():
     inputs = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 4, 5)), jnp.float32)
     values = {"scale": 0.5, "bias": -1.0, "mean": 2.0, "var": 4.0}

@@ -34,6 +34,13 @@ def test_golden_has_low_quality_matches_and_ignored_boxes(golden):
     assert ((golden["rpn"] >= 0) & (iou < 0.7)).any()
 
 
+def test_overlaps_are_computed_once():
+    """An overlap is compared with the largest one for equality, so that both must be one value, under vmap too."""
+    boxes, truth = jnp.zeros((2, 9, 4)), jnp.zeros((2, 3, 4))
+    program = jax.jit(jax.vmap(lambda *image: match(*image, **RPN))).lower(boxes, truth, jnp.ones((2, 3), bool))
+    assert "optimization_barrier" in program.as_text()
+
+
 @pytest.mark.parametrize("settings", [RPN, HEADS])
 @pytest.mark.parametrize("slots", [0, 2])
 def test_without_valid_truth_all_are_negative(settings, slots):
