@@ -11,7 +11,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
 
-
 _ONE_CLASS = "(with one class; it takes the dataset's)"
 
 

@@ -29,23 +29,21 @@ hypothesis.settings.load_profile("untimed")
 install_import_hook("amodal_jax", "beartype.beartype")
 
 
+MUCH_MEMORY = 3 << 29  # bytes, 1.5 GiB
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item, nextitem):
-    """Drops what a file's tests have had JAX compile, as a process would otherwise grow with every file that it runs.
+    """Drops what the tests of a file have had JAX compile, as a process would otherwise grow with every file.
 
-    What the next file compiles again comes out of the cache on disk.
+    Within a file this is kept while there is little of it. What is needed again comes out of the cache on disk.
     """
     result = yield
-    if nextitem is None or nextitem.path != item.path:
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+    if nextitem is None or nextitem.path != item.path or resident > MUCH_MEMORY:
         jax.clear_caches()
         gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps what is freed otherwise
-        import resource, os as _os
-
-        rss = int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**30
-        open("/tmp/d/rss.log", "a").write(
-            f"{_os.getpid()} {item.path.relative_to(ROOT)} now {rss:.2f} peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f}\n"
-        )
+        ctypes.CDLL(None).malloc_trim(0)  # glibc would keep what is freed
     return result
 
 

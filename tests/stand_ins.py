@@ -24,6 +24,7 @@ from tests.models.seeded_weights import seeded_weight
 from tests.tiny_scenes import build_tiny_dataset
 
 TRAIN, TEST = (ANNOTATION_FILES["2020"][split] for split in ("train", "test"))
+MANY = 20
 HEIGHT, WIDTH = 60, 90  # of images; objects are rectangles in them
 FAR, NEAR = (10, 10, 60, 40), (40, 20, 80, 50)
 CALIBRATION = "P2: 180 0 152 11 0 180 43 0.05 0 0 1 0.003\nR0_rect: 1 0 0 0 1 0 0 0 1\n"
@@ -125,11 +126,15 @@ class StandIns:
         ]
         place.write_text(json.dumps(found))
 
-    def images(self, place: Path) -> None:
-        """A folder of two images."""
+    def images(self, place: Path, count: int = 2) -> None:
+        """A folder of images."""
         place.mkdir(parents=True)
-        for number in range(2):
+        for number in range(count):
             self.image(place / f"{number:06d}.png")
+
+    def many_images(self, place: Path) -> None:
+        """A folder of so many that a fifth is at least one, whatever their names' hashes are."""
+        self.images(place, MANY)
 
     def image(self, place: Path) -> None:
         """One image, in a file of any kind."""
@@ -154,15 +159,19 @@ class StandIns:
         pytorch.new_file(place, pytorch.weights(**tensors), *storages)
 
     def cocoa(self, place: Path) -> None:
-        """COCO-Amodal, a json file beside each image."""
-        self.images(place)
-        for path in sorted(place.glob("*.png")):
-            regions = [
-                {"name": name, "order": order, "isStuff": 0, "segmentation": _corners(*box), "occlude_rate": 0}
-                for order, (name, box) in enumerate((("dougnut ", NEAR), ("board", FAR)), start=1)
-            ]
-            content = {"image_id": int(path.stem), "regions": regions}
-            path.with_suffix(".json").write_text(json.dumps(content))
+        """COCO-Amodal, a json file beside each image, or for a file's name that of all images as it is released."""
+        regions = [
+            {"name": name, "order": order, "isStuff": 0, "segmentation": _corners(*box), "occlude_rate": 0}
+            for order, (name, box) in enumerate((("dougnut ", NEAR), ("board", FAR)), start=1)
+        ]
+        if place.suffix == ".json":
+            images = [{"id": number, "file_name": f"{number:06d}.png"} for number in range(MANY)]
+            annotations = [{"id": n, "image_id": n, "author": "anna", "regions": regions} for n in range(MANY)]
+            place.write_text(json.dumps({"images": images, "annotations": annotations}))
+            return
+        self.many_images(place)
+        for path in place.glob("*.png"):
+            path.with_suffix(".json").write_text(json.dumps({"image_id": int(path.stem), "regions": regions}))
 
     def d2sa(self, place: Path) -> None:
         """D2SA's json, for one of the two images each."""
