@@ -13,7 +13,8 @@ import typing
 from pathlib import Path
 from typing import Any, Literal
 
-from amodal_jax.errors import ConfigError
+from amodal_jax.errors import ConfigError, DataError
+from amodal_jax.text_file import read_text
 
 CONFIG_FILE = "config.json"  # in a run directory
 MaskPaste = Literal["pixel_centres", "torchvision"]  # see `mask_output.paste_mask`
@@ -335,8 +336,12 @@ def read_config(run_dir: Path) -> Config | None:
     if not path.is_file():
         return None
     try:
-        return from_json(path.read_text(encoding="utf-8"))
-    except (ConfigError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except DataError as error:
+        raise ConfigError(str(error)) from error
+    try:
+        return from_json(text)
+    except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 
 

@@ -32,7 +32,8 @@ from amodal_jax.processes import (
     on_first_process,
 )
 from amodal_jax.progress import progress_bar
-from amodal_jax.results_files import check_completeness, read_results
+from amodal_jax.results_completeness import check_completeness
+from amodal_jax.results_files import read_results
 
 _BATCHES_A_ROUND = 8  # after which the first process gets what the others have found
 
@@ -202,7 +203,7 @@ def evaluate_files(
     """
     truth = read_truth(config)
     results = read_results(files, truth, progress=progress)
-    doubtful = check_completeness(files, results, truth, strict=strict)
+    counts = check_completeness(files, results, truth, strict=strict)
     if output_dir is not None:
         make_folder(output_dir)
     metrics = evaluate_results(truth, results, config.model.occlusion.threshold)
@@ -210,7 +211,7 @@ def evaluate_files(
         measured = {
             "results": {kind: str(path.absolute()) for kind, path in files.items()},
             **_settings(config, config.model.occlusion.threshold),
-            **doubtful,
+            **counts,
         }
         _write_metrics(output_dir, metrics, measured)
     if progress:

@@ -13,7 +13,9 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from pycocotools import mask as coco_mask
 
+from amodal_jax import segmentation
 from amodal_jax.colours import PALETTE, distinct_colours
+from amodal_jax.errors import DataError
 
 _OVERSAMPLING = 4  # contour points to a pixel
 _TOLERANCE = 0.6  # pixels of the image that a contour may be off by, to be short
@@ -56,6 +58,9 @@ def gallery_card(number: int, picture: Picture, *, largest_image: int) -> str:
       number: of the picture, for the names of its elements.
       picture: what is shown.
       largest_image: bytes that the JPEG should stay under; its quality is lowered for that.
+
+    Raises:
+      DataError: a mask cannot be read, or is of another size than the image.
     """
     height, width = picture.image.shape[:2]
     truth_keys, predicted_keys, colours = _match(picture.truth, picture.predicted or [])
@@ -156,8 +161,7 @@ def _figure(
         score = "" if shown.score is None else f' data-score="{shown.score:.4f}"'
         common = f'data-key="{key}"{score}'
         colour = f"c{colours[key]}"
-        amodal = _decode(shown.amodal_rle, image_size)
-        inmodal = _decode(shown.inmodal_rle, image_size)
+        amodal, inmodal = (_decode(rle, shown, image_size) for rle in (shown.amodal_rle, shown.inmodal_rle))
         if inmodal is not None:
             fills.append(f'<path class="object {colour}" {common} d="{mask_path(inmodal)}"/>')
         if amodal is not None and inmodal is not None:
@@ -208,13 +212,13 @@ def _area(shown: GalleryObject) -> float:
     return (x2 - x1) * (y2 - y1)
 
 
-def _decode(rle: dict | None, image_size: tuple[int, int]) -> np.ndarray | None:
+def _decode(rle: dict | None, shown: GalleryObject, image_size: tuple[int, int]) -> Bool[np.ndarray, "H W"] | None:
     if rle is None:
         return None
-    mask = coco_mask.decode(rle).astype(bool)
-    if mask.shape != image_size:
-        raise ValueError(f"a mask of {mask.shape} on an image of {image_size}")
-    return mask
+    mask, flaws = segmentation.parse(rle, *image_size)
+    if mask is None:
+        raise DataError(f"the mask of {shown.details} cannot be read: {', '.join(flaws)}; evaluate the run again")
+    return segmentation.decode(mask)
 
 
 def _jpeg(image: np.ndarray, largest: int) -> bytes:

@@ -23,10 +23,12 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from amodal_jax import segmentation
 from amodal_jax.config import Config, DataConfig
 from amodal_jax.crop_shape import PACKED_CROP_SHAPE
 from amodal_jax.errors import DataError, first_line
 from amodal_jax.structures import Batch, GroundTruth
+from amodal_jax.text_file import read_text
 
 tf.config.set_visible_devices([], "GPU")  # they are JAX's
 absl.logging.set_verbosity(absl.logging.ERROR)  # TFDS warns of a deprecated attribute that only itself uses
@@ -151,7 +153,20 @@ def evaluation_records(
         scale = np.array([record["image/width"], record["image/height"]] * 2, np.float32)
         objects = record["objects"]
         boxes = {name: objects[name][:, [1, 0, 3, 2]] * scale for name in ("amodal_bbox", "inmodal_bbox")}
-        yield record | {"objects": objects | boxes}
+        masks = {name: _sound_counts(record, name, records) for name in ("amodal_rle", "inmodal_rle")}
+        yield record | {"objects": objects | boxes | masks}
+
+
+def _sound_counts(record: dict[str, Any], name: str, records: "_Records") -> np.ndarray:
+    """The counts of an image's masks as they are safe to work with, whichever version wrote the records."""
+    height, width = int(record["image/height"]), int(record["image/width"])
+    sound = []
+    for counts in record["objects"][name].tolist():
+        rle = segmentation.parse({"size": [height, width], "counts": counts}, height, width).rle
+        if rle is None:
+            raise DataError(f"{records}: image {record['image/id']} has a mask that does not fill it; {_BUILD_AGAIN}")
+        sound.append(rle["counts"].encode("ascii"))
+    return np.array(sound, dtype=object)
 
 
 class TrainingBatches:
@@ -360,7 +375,7 @@ def _open(config: Config, split: str) -> "_Records":
     records = _Records(builder, split)
     report = Path(builder.data_path) / _REPORT_FILE
     try:
-        splits = json.loads(report.read_text(encoding="utf-8"))["splits"] if report.is_file() else {}
+        splits = json.loads(read_text(report))["splits"] if report.is_file() else {}
         largest = splits.get(split, {}).get("largest", {"height": 0, "width": 0, "objects": 0})
         height, width, objects = (int(largest[name]) for name in ("height", "width", "objects"))
     except (ValueError, LookupError, TypeError, AttributeError) as error:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from amodal_jax.errors import DataError
+from amodal_jax.text_file import read_text
 
 _SHOWN = 60
 
@@ -17,14 +18,10 @@ def read_json(path: Path) -> Any:
     nobody reads.
 
     Raises:
-        DataError: the file is missing, cannot be read, is cut off, no json, nested too deeply, or has a key twice.
+        DataError: the file is missing, cannot be read, is no text (`text_file.read_text`), cut off, no json, nested too
+            deeply, or has a key twice.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file") from None
-    except (OSError, ValueError) as error:  # a name with a null character is a ValueError
-        raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from None
+    content = read_text(path)
     try:
         return json.loads(content, object_pairs_hook=_object)
     except _RepeatedKeyError as error:

@@ -9,6 +9,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
 from amodal_jax.atomic_file import naming, write_atomically
+from amodal_jax.text_file import read_text
 
 
 class MetricWriter:
@@ -62,7 +63,7 @@ def logged_figures(workdir: Path, step: int) -> dict[str, float]:
 
 def _lines_until(path: Path, step: int) -> list[str]:
     kept = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in read_text(path, errors="replace").splitlines():
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from amodal_jax.errors import DataError
+from amodal_jax.text_file import read_text
 
 Series = dict[int, float]
 """Values by training step."""
@@ -19,7 +20,7 @@ def read_metrics_log(path: Path) -> dict[str, Series]:
       DataError: a line is no JSON object with a step; names it.
     """
     series: dict[str, Series] = {}
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    lines = read_text(path, errors="replace").splitlines() if path.is_file() else []
     for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line)

@@ -18,6 +18,7 @@ from amodal_jax.image_reader import read_image
 from amodal_jax.predict import Predictor
 from amodal_jax.progress import progress_bar
 from amodal_jax.structures import Instances
+from amodal_jax.visible_files import visible_files
 from amodal_jax.visualize import draw_instances
 
 IMAGE_SUFFIXES = frozenset(
@@ -35,9 +36,7 @@ def find_images(inputs: Iterable[Path]) -> list[Path]:
     found = []
     for path in inputs:
         if path.is_dir():
-            images = sorted(
-                one for one in path.iterdir() if one.suffix.lower() in IMAGE_SUFFIXES and not one.name.startswith(".")
-            )
+            images = visible_files(path, IMAGE_SUFFIXES)
             if not images:
                 raise DataError(f"{path}: the folder has no images in it ({', '.join(sorted(IMAGE_SUFFIXES))})")
             found += images

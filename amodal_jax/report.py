@@ -23,6 +23,7 @@ from amodal_jax.gallery import GalleryObject, Picture, gallery_card, palette_css
 from amodal_jax.line_chart import LINE_COLOURS, line_chart
 from amodal_jax.metrics import KINDS, OCCLUSION_LEVELS, SUMMARY
 from amodal_jax.metrics_log import Series, read_metrics_log
+from amodal_jax.text_file import read_text
 
 _IMAGE_BYTES = 8_000_000  # of all JPEGs together; base64 makes a third more of it
 _MOST_OBJECTS = 60  # detections of an image on the page, the best ones
@@ -90,7 +91,7 @@ def _read_json(path: Path) -> Any:
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except ValueError as error:
         raise DataError(f"{path}: is no JSON ({error}); evaluate the run again") from error
 

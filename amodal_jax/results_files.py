@@ -7,14 +7,15 @@ file and the place of the detection in its list, counted from 0.
 
 import difflib
 import logging
-import re
-import sys
+from os.path import splitext
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from amodal_jax import segmentation
 from amodal_jax.errors import DataError
+from amodal_jax.image_paths import ImagePaths
 from amodal_jax.json_file import read_json, shorten
+from amodal_jax.json_values import is_number, whole_number
 from amodal_jax.metrics import AnnotatedImages, Result
 from amodal_jax.progress import progress_bar
 
@@ -27,9 +28,10 @@ def read_results(files: dict[str, Path], truth: AnnotatedImages, *, progress: bo
     """Reads result files as `metrics.evaluate_results` takes them.
 
     A detection names its image by its id, a number, in `image_id`, or by the name of its file in `image_id` or
-    `file_name`, with or without folders and extension. `category_id` is one of `truth.categories`. `segmentation` is a
-    run-length code of the image's size, compressed or not, or polygons; where none of them has three points the mask
-    has no pixel, and is wrong wherever it stands. Other keys are not read.
+    `file_name`, with or without folders and extension: the image whose path shares the longest end with it.
+    `category_id` is one of `truth.categories`. `segmentation` is a run-length code of the image's size, compressed or
+    not, or polygons; where none of them has three points the mask has no pixel, and is wrong wherever it stands. Other
+    keys are not read.
 
     Args:
       files: by kind, "det" (every detection needs a `bbox`, xywh, amodal), "amodal" and "inmodal" (every one needs a
@@ -62,11 +64,8 @@ class _Images:
     def __init__(self, truth: AnnotatedImages):
         self._sizes = truth.image_sizes
         self._names = truth.file_names
-        self._by_name: dict[str, list[int]] = {}
-        self._by_stem: dict[str, list[int]] = {}
-        for identifier, name in truth.file_names.items():
-            self._by_name.setdefault(name, []).append(identifier)
-            self._by_stem.setdefault(Path(name).stem, []).append(identifier)
+        self._by_path = ImagePaths(truth.file_names)
+        self._by_stem = ImagePaths({one: splitext(name)[0] for one, name in truth.file_names.items()})
 
     def find(self, entry: dict[str, Any]) -> int:
         """The id of a detection's image."""
@@ -91,13 +90,12 @@ class _Images:
         return identifier
 
     def _candidates(self, name: str) -> list[int]:
-        base = re.split(r"[/\\]", name)[-1]
-        return self._by_name.get(base) or self._by_stem.get(base) or []
+        return self._by_path.named(name) or self._by_stem.named(name)
 
     def _find_name(self, name: str) -> int:
         found = self._candidates(name)
         if not found:
-            near = difflib.get_close_matches(name, self._by_name, n=1)
+            near = difflib.get_close_matches(name, self._names.values(), n=1)
             hint = f'; the nearest is "{near[0]}"' if near else ""
             raise _Unusable(f'no image of the ground truth is called "{name}"{hint}; ids are numbers, names are text')
         if len(found) > 1:
@@ -179,12 +177,10 @@ def _boxes_of_masks(path: Path, amodal: list[Result]) -> list[Result]:
 
 
 def _integer(entry: dict[str, Any], key: str) -> int:
-    value = entry.get(key)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise _Unusable(f'needs a whole number as "{key}"; it has {shorten(value)}')
-    return value
+    number = whole_number(entry.get(key))
+    if number is None:
+        raise _Unusable(f'needs a whole number as "{key}"; it has {shorten(entry.get(key))}')
+    return number
 
 
 def _category(entry: dict[str, Any], truth: AnnotatedImages) -> int:
@@ -197,14 +193,14 @@ def _category(entry: dict[str, Any], truth: AnnotatedImages) -> int:
 
 def _number(entry: dict[str, Any], key: str) -> float:
     value = entry.get(key)
-    if not _is_number(value):
+    if not is_number(value):
         raise _Unusable(f'needs a finite number as "{key}"; it has {shorten(value)}')
     return float(value)
 
 
 def _probability(entry: dict[str, Any], key: str) -> float:
     value = entry[key]
-    if not isinstance(value, bool) and not (_is_number(value) and 0 <= value <= 1):
+    if not isinstance(value, bool) and not (is_number(value) and 0 <= value <= 1):
         raise _Unusable(f'needs a probability within 0..1 as "{key}", or none at all; it has {shorten(value)}')
     return float(value)
 
@@ -212,7 +208,7 @@ def _probability(entry: dict[str, Any], key: str) -> float:
 def _box(entry: dict[str, Any], height: int, width: int) -> tuple[list[float], bool]:
     """The box, and whether it reaches outside the image."""
     box = entry.get("bbox")
-    if not (isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))):
+    if not (isinstance(box, list) and len(box) == 4 and all(map(is_number, box))):
         raise _Unusable(f'needs [x, y, width, height] in pixels as "bbox"; it has {shorten(box)}')
     x, y, box_width, box_height = box
     if box_width < 0 or box_height < 0:
@@ -235,13 +231,4 @@ def _mask(entry: dict[str, Any], height: int, width: int) -> tuple[segmentation.
     unreadable = set(flaws) - {segmentation.POLYGON_TOO_SHORT, segmentation.BEYOND_IMAGE}
     if unreadable:
         raise _Unusable(f'its "segmentation" cannot be read: {", ".join(sorted(unreadable))}')
-    if rle is None:
-        rle = segmentation.parse({"size": [height, width], "counts": [height * width]}, height, width).rle
-    assert rle is not None
-    return rle, segmentation.BEYOND_IMAGE in flaws
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    # Comparisons are false for NaN, and take whole numbers that no float can hold.
-    largest = sys.float_info.max
-    return isinstance(value, int | float) and not isinstance(value, bool) and -largest <= value <= largest
+    return rle or segmentation.empty(height, width), segmentation.BEYOND_IMAGE in flaws

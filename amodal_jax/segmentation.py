@@ -5,11 +5,14 @@ its counts as text so that it can stand in a json file. Polygons are flat lists 
 """
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Num
 from pycocotools import mask as coco_mask
+
+from amodal_jax.json_values import whole_number
 
 POLYGON_TOO_SHORT = "polygon of fewer than three points"
 POLYGON_UNREADABLE = "polygon that is no list of x, y pairs"
@@ -43,6 +46,11 @@ class Parsed(NamedTuple):
 def encode(mask: Bool[np.ndarray, "H W"]) -> Rle:
     """The run-length code of a mask."""
     return _as_text(coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8)))
+
+
+def empty(height: int, width: int) -> Rle:
+    """The run-length code of a mask without a pixel."""
+    return encode(np.zeros((height, width), bool))
 
 
 def decode(rle: Rle) -> Bool[np.ndarray, "H W"]:
@@ -90,7 +98,7 @@ def majority(masks: Sequence[Rle]) -> Rle:
     switches = places[np.flatnonzero(np.diff(wanted, prepend=False))]
     height, width = masks[0]["size"]
     runs = np.diff(switches[switches < height * width], prepend=0, append=height * width)
-    return _as_text(coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width))
+    return _of_runs(runs, height, width)
 
 
 def intersection_area(*masks: Rle) -> int:
@@ -155,24 +163,56 @@ def parse(segmentation: Any, height: int, width: int) -> Parsed:
 
 
 def _parse_rle(segmentation: dict, height: int, width: int) -> Parsed:
-    counts, size = segmentation.get("counts"), segmentation.get("size")
-    try:
-        if isinstance(counts, str | bytes):
-            runs = run_lengths(counts)
-        elif isinstance(counts, list):
-            runs = np.array(counts, dtype=np.int64).reshape(-1)
-        else:
-            return Parsed(None, (RLE_UNREADABLE,))
-    except (ValueError, TypeError, OverflowError):
+    runs, size = _runs(segmentation), segmentation.get("size")
+    if runs is None:
         return Parsed(None, (RLE_UNREADABLE,))
-    if not isinstance(size, Sequence) or list(size) != [height, width]:
+    if not isinstance(size, Sequence) or [whole_number(side) for side in size] != [height, width]:
         return Parsed(None, (SIZE_DIFFERS,))
-    # A sum of huge runs may wrap around to the right one.
-    if len(runs) == 0 or runs.min() < 0 or runs.max() > height * width or runs.sum() != height * width:
+    # Each by itself, too: a sum of huge runs may wrap around to the right one. NaN is within no bounds.
+    if len(runs) == 0 or not (runs.min() >= 0 and runs.max() <= height * width) or runs.sum() != height * width:
         return Parsed(None, (RLE_UNREADABLE,))
-    return Parsed(
-        _as_text(coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)), ()
-    )
+    if runs.dtype.kind == "f" and (runs % 1).any():
+        return Parsed(None, (RLE_UNREADABLE,))
+    return Parsed(_of_runs(runs.astype(np.int64), height, width), ())
+
+
+def _runs(segmentation: dict) -> Num[np.ndarray, " runs"] | None:
+    """The run lengths of a code as they stand there; None where its counts are none."""
+    counts = segmentation.get("counts")
+    try:
+        runs = run_lengths(counts) if isinstance(counts, str | bytes) else _numbers(counts)
+    except ValueError:
+        return None
+    return runs if runs is not None and runs.dtype.kind in "iuf" else None
+
+
+def _of_runs(runs: Int[np.ndarray, " runs"], height: int, width: int) -> Rle:
+    """The run-length code of runs in turns of background and mask that fill an image.
+
+    What runs of no pixel separate is joined. pycocotools has no check of its own: it draws a box of four thousand
+    million pixels around [n, 0], and writes beyond its memory where there are more runs than pixels.
+    """
+    if not runs[1:].all():
+        is_mask = np.arange(len(runs)) % 2 == 1
+        is_mask, runs = is_mask[runs > 0], runs[runs > 0]
+        starts = np.flatnonzero(np.diff(is_mask, prepend=not is_mask[0]))
+        runs = np.concatenate([np.zeros(int(is_mask[0]), np.int64), np.add.reduceat(runs, starts)])
+    return _as_text(coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width))
+
+
+def _numbers(values: Any) -> np.ndarray | None:
+    """A list of numbers as an array; None where it is no list, or holds what json does not write as a number."""
+    if not isinstance(values, list) or not all(
+        issubclass(kind, Real) and not issubclass(kind, bool) for kind in set(map(type, values))
+    ):
+        return None
+    return np.array(values)
+
+
+def has_empty_runs(segmentation: Any) -> bool:
+    """Whether a mask is a run-length code with runs of no pixel behind the first, which not every program can read."""
+    runs = _runs(segmentation) if isinstance(segmentation, dict) else None
+    return runs is not None and not runs[1:].all()
 
 
 def polygons(segmentation: Any) -> tuple[list[Float[np.ndarray, "points 2"]], tuple[str, ...]]:
@@ -188,14 +228,8 @@ def polygons(segmentation: Any) -> tuple[list[Float[np.ndarray, "points 2"]], tu
     if segmentation and not isinstance(segmentation[0], list):
         segmentation = [segmentation]
     for polygon in segmentation:
-        try:
-            points = np.array(polygon, dtype=np.float64)
-        except (ValueError, TypeError, OverflowError):
-            flaws[POLYGON_UNREADABLE] = None
-            continue
-        if points.ndim == 2 and points.shape[1] == 2:
-            points = points.reshape(-1)
-        if points.ndim != 1 or points.size % 2 or np.isnan(points).any():
+        points = _coordinates(polygon)
+        if points is None or points.size % 2 or np.isnan(points).any():
             flaws[POLYGON_UNREADABLE] = None
         elif np.any(np.abs(points) > _LARGEST_COORDINATE) or _outline(points) > _LONGEST_OUTLINE:
             flaws[POLYGON_TOO_FAR] = None
@@ -204,6 +238,17 @@ def polygons(segmentation: Any) -> tuple[list[Float[np.ndarray, "points 2"]], tu
         else:
             drawable.append(points.reshape(-1, 2))
     return drawable, tuple(flaws)
+
+
+def _coordinates(polygon: Any) -> Float[np.ndarray, " coordinates"] | None:
+    """The numbers of a polygon, which are in pairs or in one list; None where that is not what it holds."""
+    if isinstance(polygon, list) and polygon and all(isinstance(pair, list) and len(pair) == 2 for pair in polygon):
+        polygon = [coordinate for pair in polygon for coordinate in pair]
+    numbers = _numbers(polygon)
+    try:
+        return None if numbers is None else numbers.astype(np.float64)
+    except OverflowError:  # a whole number that no float can hold
+        return None
 
 
 def _parse_polygons(segmentation: Any, height: int, width: int) -> Parsed:

@@ -5,6 +5,7 @@ from typing import Any
 
 from amodal_jax.errors import DataError
 from amodal_jax.json_file import read_json, shorten
+from amodal_jax.json_values import whole_number
 
 
 def read_json_object(path: Path) -> dict:
@@ -20,24 +21,18 @@ def read_json_object(path: Path) -> dict:
 
 
 def integer(entry: dict[str, Any], key: str, where: str) -> int:
-    """The whole number under a key.
+    """The whole number under a key, as `amodal_jax.json_values.whole_number` reads it.
 
     Raises:
         DataError: there is none, or it needs more than 64 bits; the message begins with `where`.
     """
     value = entry.get(key)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise DataError(f"{where} has no whole number under '{key}'")
-    if not fits(value):
-        raise DataError(f"{where} has {value} under '{key}', which needs more than 64 bits; renumber the file")
-    return value
-
-
-def fits(value: int) -> bool:
-    """Whether a signed integer of 64 bits, which records have, can hold a value."""
-    return -(2**63) <= value < 2**63
+    number = whole_number(value)
+    if number is not None:
+        return number
+    if isinstance(value, int) and not isinstance(value, bool):
+        raise DataError(f"{where} has {shorten(value)} under '{key}', which needs more than 64 bits; renumber the file")
+    raise DataError(f"{where} has no whole number under '{key}'" + (f", but {shorten(value)}" if key in entry else ""))
 
 
 def name(entry: dict[str, Any], key: str) -> str | None:

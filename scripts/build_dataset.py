@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from amodal_jax import command_line
 from amodal_jax.cores import usable_cores
 from amodal_jax.errors import DataError
+from amodal_jax.text_file import read_text
 
 
 def main() -> None:
@@ -103,10 +104,10 @@ def _full_disk_named(data_dir: Path) -> Iterator[None]:
 
 def _read_report(path: Path) -> dict:
     try:
-        report = json.loads(path.read_text())
+        report = json.loads(read_text(path))
         if report["splits"].keys() == report["annotation_files"].keys() and report["class_names"]:
             return report
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (DataError, ValueError, LookupError, TypeError, AttributeError):
         pass
     raise DataError(f"{path.parent} is no whole dataset: {path.name} is missing or damaged; use --overwrite")
 

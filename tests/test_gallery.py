@@ -3,6 +3,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from amodal_jax import segmentation
+from amodal_jax.errors import DataError
 from amodal_jax.gallery import GalleryObject, Picture, gallery_card, mask_path
 
 
@@ -85,3 +87,19 @@ def test_of_two_detections_of_one_object_the_better_matches():
     keys = [part.split('"')[0] for part in card.split('<g class="outlines">')[2].split('data-key="')[1:3]]
     assert sorted(keys) == ["p1", "t0"]
     assert 'data-key="t0" data-score="0.9000"' in card
+
+
+def test_an_odd_mask_is_drawn_or_named():
+    image, (height, width) = np.zeros((30, 40, 3), np.uint8), (30, 40)
+    pixels = np.zeros((height, width), bool)
+    pixels[5:15, 5:25] = True
+    rle = segmentation.encode(pixels)
+    odd = {"size": [height, width], "counts": [*segmentation.run_lengths(rle["counts"]).tolist(), *[0] * 2000]}
+    cards = [
+        gallery_card(0, Picture("a", image, [thing(inmodal_rle=one)], []), largest_image=9999) for one in (rle, odd)
+    ]
+    assert cards[0] == cards[1]
+    for damaged in ({"size": [30, 40], "counts": "oooo"}, {"size": [40, 30], "counts": rle["counts"]}):
+        picture = Picture("a", image, [thing(inmodal_rle=damaged, details="car, annotation 7")], [])
+        with pytest.raises(DataError, match="the mask of car, annotation 7 cannot be read: run-length code"):
+            gallery_card(0, picture, largest_image=9999)

@@ -20,6 +20,8 @@ from amodal_jax.input_pipeline import (
     split_size,
     training_batches,
 )
+from amodal_jax.segmentation import run_lengths
+from tests.data.odd_masks import compressed
 from tests.micro import micro_config
 from tests.tiny_scenes import TEST_IMAGE_COUNT, TRAIN_IMAGE_COUNT
 
@@ -322,6 +324,31 @@ def test_a_file_that_is_cut_off_is_named(config, tiny_dataset, tmp_path):
     file.write_bytes(file.read_bytes()[:-1000])
     with pytest.raises(DataError, match=rf"{file.name}: is cut off after 10 of 11 records"):
         training_batches(with_data(config, directory=str(tmp_path)), batch_size=1)
+
+
+def edited_records(file, edit):
+    """Writes the records of a file again, with the masks of each, as the file has them, edited."""
+    records = list(tf.data.TFRecordDataset([str(file)]).as_numpy_iterator())
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        for record in records:
+            example = tf.train.Example.FromString(record)
+            size = [example.features.feature[f"image/{side}"].int64_list.value[0] for side in ("height", "width")]
+            masks = example.features.feature["objects/inmodal_rle"].bytes_list.value
+            masks[:] = [edit(counts, *size) for counts in masks]
+            writer.write(example.SerializeToString())
+
+
+def test_masks_of_records_are_safe_whichever_version_wrote_them(config, tiny_dataset, tmp_path):
+    """They may have runs of no pixel, at which pycocotools writes beyond its memory."""
+    file = damaged_copy(tiny_dataset, tmp_path)
+    original = with_data(config, test_split="train")
+    config = with_data(original, directory=str(tmp_path))
+    edited_records(file, lambda counts, height, width: compressed([*run_lengths(counts).tolist(), 0, 0, 0]).encode())
+    for read, expected in zip(evaluation_records(config), evaluation_records(original), strict=True):
+        assert read["objects"]["inmodal_rle"].tolist() == expected["objects"]["inmodal_rle"].tolist()
+    edited_records(file, lambda counts, height, width: b"1")
+    with pytest.raises(DataError, match=r"image \d+ has a mask that does not fill it; build it again"):
+        list(evaluation_records(config))
 
 
 def test_an_image_that_cannot_be_decoded_is_named(config, tiny_dataset, tmp_path):

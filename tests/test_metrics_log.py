@@ -16,6 +16,6 @@ def test_log_of_a_run_that_was_killed_and_resumed(tmp_path):
     log.write_text('{"step": 1, "loss": 5}\nnonsense\n{"step": 2, "loss": 4}\n')
     with pytest.raises(DataError, match=r"metrics\.jsonl, line 2"):
         read_metrics_log(log)
-    log.write_bytes(b"\xff\xfe\n{}\n")
+    log.write_bytes(b"\xff\xff\n{}\n")
     with pytest.raises(DataError, match=r"metrics\.jsonl, line 1"):
         read_metrics_log(log)

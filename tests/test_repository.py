@@ -20,7 +20,8 @@ DATA_FILES = sorted((ROOT / "data").rglob("*.py"))
 # Each layer may import itself and those named after it.
 LAYERS = {
     "amodal_jax/errors.py": (),
-    "amodal_jax/config.py": ("errors",),
+    "amodal_jax/text_file.py": ("errors",),
+    "amodal_jax/config.py": ("errors", "text_file"),
     "amodal_jax/structures.py": ("errors",),
     "amodal_jax/crop_shape.py": (),
     "amodal_jax/ops": ("ops", "crop_shape", "errors"),

@@ -133,10 +133,29 @@ def test_images_are_found_by_number_and_by_name(read, fields, image_id):
     assert found["image_id"] == image_id
 
 
+def test_images_in_folders_are_found_by_the_end_of_their_paths(tmp_path):
+    names = {1: "cam1/000001.png", 2: "cam2/000001.png", 3: "cam2/000002.png"}
+    truth = AnnotatedImages(dict.fromkeys(names, (HEIGHT, WIDTH)), TRUTH.categories, [], names)
+    path = tmp_path / "results.json"
+
+    def read(name):
+        path.write_text(json.dumps([result(image_id=name)]))
+        return read_results({"det": path}, truth, progress=False)["det"][0]["image_id"]
+
+    assert [read(f"/data/{name}") for name in names.values()] == [1, 2, 3]
+    assert [read(name.removesuffix(".png").replace("/", "\\")) for name in names.values()] == [1, 2, 3]
+    assert read("000002.png") == read("elsewhere/000002") == 3
+    with pytest.raises(DataError, match=r'"000001.png" may be any of "cam1/000001.png" .id 1., "cam2/000001.png"'):
+        read("000001.png")
+
+
 @pytest.mark.parametrize(
     ("form", "expected"),
     [
         (RLE, RLE),
+        ({"size": [HEIGHT, WIDTH], "counts": [*segmentation.run_lengths(RLE["counts"]).tolist(), 0, 0, 0]}, RLE),
+        ({"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH, 0]}, rectangle(0, 0, 0, 0)),
+        ({"size": [HEIGHT, WIDTH], "counts": [0.0, 0.0, float(HEIGHT * WIDTH)]}, rectangle(0, 0, 0, 0)),
         ({"size": [HEIGHT, WIDTH], "counts": segmentation.run_lengths(RLE["counts"]).tolist()}, RLE),
         (POLYGON, RLE),
         (POLYGON[0], RLE),
@@ -149,6 +168,16 @@ def test_every_form_of_a_mask(read, form, expected):
     (found,) = read([result(segmentation=form)], "inmodal")["inmodal"]
     assert found["segmentation"] == expected
     assert coco_mask.area(found["segmentation"]) in (0, BOX[2] * BOX[3])
+
+
+def test_a_false_detection_of_no_pixel_counts_however_it_is_written(read):
+    right = [result(image_id=one.image_id, bbox=None) for one in TRUTH.instances]
+    figures = []
+    for counts in ([HEIGHT * WIDTH], [HEIGHT * WIDTH, 0], [0, 0, HEIGHT * WIDTH]):
+        empty = {"size": [HEIGHT, WIDTH], "counts": counts}
+        figures.append(evaluate_results(TRUTH, read([result(bbox=None, score=0.9, segmentation=empty), *right])))
+    assert figures[0] == figures[1] == figures[2]
+    assert figures[0]["det/AP"] < 1
 
 
 def test_what_reaches_outside_its_image_is_said(read, caplog):

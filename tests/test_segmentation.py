@@ -6,6 +6,7 @@ from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco_mask
 
 from amodal_jax import segmentation
+from tests.data.odd_masks import compressed
 
 masks = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40))
 
@@ -81,7 +82,9 @@ def test_polygons_are_drawn_as_pycocotools_draws_them(polygons):
 def test_polygons_that_cannot_be_drawn_are_named_and_the_others_kept():
     square = [2, 2, 8, 2, 8, 8, 2, 8]
     # pycocotools takes every polygon of a list for a box when the first has four numbers.
-    parsed = segmentation.parse([[1, 1, 5, 5], square, [1, 2, 3], ["a"] * 6, [float("nan")] * 6], 20, 20)
+    text, truths = [str(number) for number in square], [True, False] * 4
+    spoilt = [[1, 2, 3], ["a"] * 6, text, truths, [float("nan")] * 6, [10**400] * 6]
+    parsed = segmentation.parse([[1, 1, 5, 5], square, *spoilt], 20, 20)
     assert set(parsed.flaws) == {segmentation.POLYGON_TOO_SHORT, segmentation.POLYGON_UNREADABLE}
     assert parsed.rle == segmentation.parse([square], 20, 20).rle
 
@@ -110,6 +113,13 @@ def test_what_lies_outside_the_image_is_cut_off_and_named():
         ({"size": [4, 5], "counts": "é"}, segmentation.RLE_UNREADABLE),
         ({"size": [4, 5], "counts": "o" * 40}, segmentation.RLE_UNREADABLE),
         ({"size": [4, 5]}, segmentation.RLE_UNREADABLE),
+        ({"size": [4, 5], "counts": [3.5, 16.5]}, segmentation.RLE_UNREADABLE),
+        ({"size": [4, 5], "counts": [float("nan"), 20]}, segmentation.RLE_UNREADABLE),
+        ({"size": [4, 5], "counts": ["20"]}, segmentation.RLE_UNREADABLE),
+        ({"size": [4, 5], "counts": [True, 19]}, segmentation.RLE_UNREADABLE),
+        ({"size": [4, 5], "counts": [[20]]}, segmentation.RLE_UNREADABLE),
+        ({"size": [4, 5], "counts": [2**64, 20]}, segmentation.RLE_UNREADABLE),
+        ({"size": ["4", 5], "counts": [20]}, segmentation.SIZE_DIFFERS),
         ({"size": [5, 4], "counts": [20]}, segmentation.SIZE_DIFFERS),
         ({"counts": [20]}, segmentation.SIZE_DIFFERS),
         (None, segmentation.POLYGON_UNREADABLE),
@@ -127,6 +137,32 @@ def test_any_text_is_a_mask_of_the_image_or_refused(counts):
         assert parsed.flaws == (segmentation.RLE_UNREADABLE,)
     else:
         assert segmentation.decode(parsed.rle).shape == (6, 7)
+
+
+@given(masks, st.lists(st.tuples(st.integers(0, 10**6), st.sampled_from([2, 4, 100])), max_size=4))
+def test_runs_of_no_pixel_change_nothing(mask, empty_runs):
+    height, width = mask.shape
+    rle = segmentation.encode(mask)
+    runs = segmentation.run_lengths(rle["counts"]).tolist()
+    for place, count in empty_runs:
+        place %= len(runs) + 1
+        runs[place:place] = [0] * count
+    for counts in (runs, [float(run) for run in runs], compressed(runs), compressed(runs).encode()):
+        form = {"size": [height, width], "counts": counts}
+        assert segmentation.parse(form, height, width) == (rle, ())
+        # A first run of no background is what a mask that begins with a pixel has.
+        assert segmentation.has_empty_runs(form) == (0 in runs[1:])
+
+
+@pytest.mark.parametrize("counts", [[20, 0], [0, 0, 20], [0, 0, 0, 0, 20, 0, 0], [7, 0, 13], "P`40"])
+def test_an_empty_mask_has_no_box(counts):
+    if counts == "P`40":  # [48 * 96, 0]
+        parsed = segmentation.parse({"size": [48, 96], "counts": counts}, 48, 96)
+    else:
+        parsed = segmentation.parse({"size": [4, 5], "counts": counts}, 4, 5)
+    assert parsed.flaws == ()
+    assert segmentation.bounding_box(parsed.rle) == (0, 0, 0, 0)
+    assert parsed.rle == segmentation.empty(*parsed.rle["size"])
 
 
 def test_an_empty_list_is_no_mask():

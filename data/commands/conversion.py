@@ -1,6 +1,8 @@
 """The command line that the converters of images with annotations share."""
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from amodal_jax.errors import ConfigError
@@ -46,3 +48,10 @@ def print_counts(written: Written, what: str = "instances") -> None:
     """Prints how much was written."""
     for split, images in written.images.items():
         print(f"{split}: {images} images, {written.instances[split]} {what}")
+
+
+def print_others(paths: Sequence[Path], whose: str) -> None:
+    """Prints which json files were left out as they are not of the form that is converted."""
+    if paths:
+        listed = ", ".join(map(str, paths[:5])) + (", ..." if len(paths) > 5 else "")
+        print(f"{len(paths)} json files that are not {whose} were left out: {listed}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from amodal_jax.atomic_file import write_atomically
 from data.commands import options
+from data.kins.annotation_ids import describe_new_ids
 from data.kins.annotations import read_annotation_file
 from data.kins.derive import Derived, derive_file, describe_findings, write_derived
 from data.kins.problems import ProblemCounts, describe
@@ -40,10 +41,12 @@ def run(arguments: argparse.Namespace, derive: Callable[..., Derived], nothing_f
 
 
 def print_findings(derived: Derived, nothing_found: str) -> None:
-    """Prints what was wrong with annotations, and with their orders or what they left open."""
+    """Prints what was wrong with annotations, their new ids, and what was wrong with their orders or left open."""
     counts = ProblemCounts()
     counts.add(derived.problems)
     for problem in counts.to_json():
         print(f"  {describe(problem)}")
+    for line in describe_new_ids(derived.new_ids):
+        print(f"  {line}")
     for line in describe_findings(derived.findings) or [nothing_found]:
         print(f"  {line}")

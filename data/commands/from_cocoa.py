@@ -1,6 +1,8 @@
 """Writes COCO-Amodal annotations as KINS json with KITTI's folders, ready for scripts/build_dataset.py.
 
-SOURCE holds one json file for each image, beside the image and under the same name.
+SOURCE is the json file of a split, as COCO-Amodal is released, or a folder of json files, which may be of one image
+each, too, beside it and under its name. Two SOURCEs become the training and the test split, one is shared out.
+Example: python scripts/dataset.py from-cocoa COCO_amodal_val2014.json --images val2014 --out cocoa
 """
 
 import argparse
@@ -13,7 +15,9 @@ from data.commands import conversion
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="the folder of json files and images")
+    parser.add_argument("sources", type=Path, nargs="+", metavar="SOURCE", help="json file, or folder of json files")
+    parser.add_argument("--images", type=Path, nargs="+", default=[], metavar="DIR", help="other folders of images")
+    parser.add_argument("--author", metavar="NAME", help="take this one's annotations, where images have several")
     conversion.add_arguments(parser)
     parser.add_argument("--include-stuff", action="store_true", help="keep the regions marked as stuff")
     parser.add_argument(
@@ -22,11 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Converts a folder and prints what its names became."""
+    """Converts files and prints what their names became."""
+    if len(arguments.sources) > 2:
+        raise ConfigError("name one file or folder, or that of the training split and that of the test split")
     renames = dict(_rename(text) for text in arguments.rename)
     summary = convert(
-        arguments.source,
+        arguments.sources[0],
         arguments.out,
+        test_source=arguments.sources[1] if len(arguments.sources) > 1 else None,
+        image_folders=arguments.images,
+        author=arguments.author,
         include_stuff=arguments.include_stuff,
         renames=renames,
         **conversion.of_all(arguments),
@@ -37,6 +46,9 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"  {class_name}: {', '.join(f'{name!r} x {count}' for name, count in names.items())}")
     if summary.stuff_left_out:
         print(f"{summary.stuff_left_out} regions marked as stuff were left out; --include-stuff keeps them")
+    if summary.unannotated:
+        print(f"{summary.unannotated} images without an annotation were left out")
+    conversion.print_others(summary.others, "COCO-Amodal's")
     for flaw in summary.flaws:
         print(f"problem: {flaw}")
     print(f"written to {arguments.out}")

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from amodal_jax.atomic_file import make_folder, write_atomically
 from data.commands import options
+from data.kins.annotation_ids import describe_new_ids, with_sound_ids
 from data.kins.annotations import read_annotation_file
 from data.kins.coco_file import MASKS, CocoAnnotations, coco_content
-from data.kins.problems import ProblemCounts, describe
+from data.kins.problems import ProblemCounts, describe, nothing_left
 from data.outputs import check_output_files
 from data.worker_processes import map_with_progress
 
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Writes the file and prints what it holds."""
     check_output_files(arguments.out, force=arguments.force)
-    file = read_annotation_file(arguments.path)
+    file, new_ids = with_sound_ids(read_annotation_file(arguments.path))
     counts = ProblemCounts()
     counts.add(file.problems)
     annotations: list[dict] = []
@@ -39,11 +40,13 @@ def run(arguments: argparse.Namespace) -> None:
         for found, problems in results:
             annotations += found
             counts.add(problems)
+    if not annotations:
+        raise nothing_left(file.path, counts)
     make_folder(arguments.out.absolute().parent)
     write_atomically(arguments.out, json.dumps(coco_content(file, annotations)))
     print(
         f"{arguments.out}: {len(file.images)} images, {len(annotations)} instances with their {arguments.masks} masks, "
         f"{len(file.categories)} categories"
     )
-    for problem in counts.to_json():
-        print(f"  {describe(problem)}")
+    for line in [*map(describe, counts.to_json()), *describe_new_ids(new_ids)]:
+        print(f"  {line}")

@@ -7,11 +7,10 @@ or the file's own. Example: python scripts/dataset.py to-kitti-instances KINS/up
 import argparse
 from pathlib import Path
 
-from amodal_jax.errors import DataError
 from data.commands import options
 from data.kins.annotations import read_annotation_file
-from data.kins.instance_maps import MapMaker, class_ids
-from data.kins.problems import ProblemCounts, describe
+from data.kins.instance_maps import MapMaker, class_ids, named_apart
+from data.kins.problems import ProblemCounts, describe, nothing_left
 from data.outputs import check_output_folder, output_folder
 from data.worker_processes import map_with_progress
 
@@ -30,16 +29,14 @@ def run(arguments: argparse.Namespace) -> None:
     check_output_folder(arguments.out, force=arguments.force)
     file = read_annotation_file(arguments.path)
     identifiers = class_ids(file, own=arguments.class_ids == "own")
-    stems = {Path(image.file_name).stem for image in file.images}
-    if len(stems) < len(file.images):
-        raise DataError(f"{file.path}: two images have the same name, and would have the same map")
+    images = named_apart(file)
     counts = ProblemCounts()
     counts.add(file.problems)
     with (
         output_folder(arguments.out, force=arguments.force) as folder,
         map_with_progress(
             MapMaker(folder, file.release, identifiers),
-            file.images,
+            images,
             description=file.path.name,
             workers=arguments.workers,
             progress=True,
@@ -47,6 +44,8 @@ def run(arguments: argparse.Namespace) -> None:
     ):
         for problems in results:
             counts.add(problems)
+        if counts.left_out() == sum(len(image.annotations) for image in file.images):
+            raise nothing_left(file.path, counts)
     print(f"{arguments.out}: {len(file.images)} maps")
     for problem in counts.to_json():
         print(f"  {describe(problem)}")

@@ -50,8 +50,9 @@ def run(arguments: argparse.Namespace) -> None:
     records = same_images(files)
     annotations, votes, doubts, agreement, counts = _vote(arguments, files, records)
     if not annotations:
+        wrong = "".join(f"; {describe(problem)}" for problem in counts.to_json())
         raise DataError(
-            f"no instance is in more than half of the {len(arguments.files)} files: there is nothing to write"
+            f"no instance is in more than half of the {len(arguments.files)} files: there is nothing to write{wrong}"
         )
     images = [image.to_json() for image in files[0].images]
     with output_files(*outputs) as (out, *found):

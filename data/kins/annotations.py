@@ -1,18 +1,25 @@
 """Reads KINS annotation files of both releases into one form."""
 
 import hashlib
+import re
 from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
-from data.image_files import base_name, is_file, is_size
+from data.image_files import checked_path, is_file, is_size
+from data.image_lookup import find_paths
 from data.json_file import integer, name, read_json_object
-from data.kins.categories import RIDER_ID, RIDER_NAME
+from data.kins.categories import CATEGORY_IDS, RIDER_ID, RIDER_NAME
 from data.kins.layout import ANNOTATION_FILES, INSTRUCTIONS, SPLITS
 from data.kins.problems import REPEATED_ID, UNKNOWN_CATEGORY, UNKNOWN_IMAGE, Problem
+
+# One's own images may be called as KITTI's are, and have KINS' classes; but they are not as many as the 7 474 and 7 517
+# of KINS' splits.
+_KITTI_NAME = re.compile(r"\d{6}\.png")
+_LEAST_IMAGES_OF_KINS = 7000
 
 
 @dataclass(frozen=True)
@@ -27,13 +34,17 @@ class Keys:
     order: str | None
     amodal_area: str
     inmodal_area: str | None
+    hidden_mask: str | None = None  # of the part that the inmodal mask lacks
+    occlusion_rate: str | None = None  # hidden area / amodal area
 
 
 KEYS = {
     "2020": Keys("a_bbox", "a_segm", "i_bbox", "i_segm", "oco_id", "ico_id", "a_area", "i_area"),
     "2019": Keys("bbox", "segmentation", "inmodal_bbox", "inmodal_seg", None, None, "area", None),
     # D2SA and COCOA-cls, which are no release of KINS.
-    "d2sa": Keys("bbox", "segmentation", None, "visible_mask", None, None, "area", None),
+    "d2sa": Keys(
+        "bbox", "segmentation", None, "visible_mask", None, None, "area", None, "invisible_mask", "occlude_rate"
+    ),
 }
 
 
@@ -42,10 +53,10 @@ class ImageRecord:
     """One image of an annotation file."""
 
     id: int
-    file_name: str  # without folders: the split says in which one it lies
+    file_name: str  # as `amodal_jax.image_paths.image_path` gives it; below the split's folder once it is `located`
     height: int  # as the annotation file says
     width: int
-    annotations: tuple[dict, ...]  # as they stand in the file
+    annotations: tuple[dict, ...]  # as they stand in the file, but for whole numbers as their three ids
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in a file's list of images."""
@@ -87,7 +98,9 @@ def find_annotation_files(manual_dir: Path, release: str | None = None) -> dict[
             return found
         if found:
             missing = next(name for split, name in names.items() if split not in found)
-            raise DataError(f"{manual_dir / missing} is missing, beside {next(iter(found.values()))}.\n{INSTRUCTIONS}")
+            there = next(iter(found.values()))
+            advice = f"\n{INSTRUCTIONS}" if _may_be_of_kins(there) else " A dataset needs the files of both splits."
+            raise DataError(f"{manual_dir / missing} is missing, beside {there}.{advice}")
     wanted = " and ".join(ANNOTATION_FILES[release or "2020"].values())
     raise DataError(f"{manual_dir} holds no annotations: {wanted} are missing.\n{INSTRUCTIONS}")
 
@@ -117,6 +130,7 @@ def read_annotation_file(path: Path) -> AnnotationFile:
     names = _categories(listed, path)
 
     sizes: dict[int, tuple[str, int, int]] = {}
+    of_path: dict[str, int] = {}
     for index, image in enumerate(images):
         identifier, width, height = (integer(image, key, f"{path}: image {index}") for key in ("id", "width", "height"))
         if not isinstance(image.get("file_name"), str):
@@ -125,7 +139,14 @@ def read_annotation_file(path: Path) -> AnnotationFile:
             raise DataError(f"{path}: image {identifier} is {width} x {height} pixels, a size that no image has")
         if identifier in sizes:
             raise DataError(f"{path}: two images have the id {identifier}")
-        sizes[identifier] = (base_name(image["file_name"], f"{path}: image {identifier}"), height, width)
+        file_name = checked_path(image["file_name"], f"{path}: image {identifier}")
+        if file_name in of_path:
+            raise DataError(
+                f"{path}: two images have the same name, {of_path[file_name]} and {identifier} are both {file_name}: "
+                "nothing says whose picture it is; leave one of them, or give each its own file"
+            )
+        of_path[file_name] = identifier
+        sizes[identifier] = (file_name, height, width)
 
     problems: list[Problem] = []
     by_image: dict[int, list[dict]] = {identifier: [] for identifier in sizes}
@@ -142,7 +163,9 @@ def read_annotation_file(path: Path) -> AnnotationFile:
         elif category_id not in names:
             problems.append((UNKNOWN_CATEGORY, identifier))
         else:
-            by_image[image_id].append(annotation)
+            by_image[image_id].append(
+                {**annotation, "id": identifier, "image_id": image_id, "category_id": category_id}
+            )
     records = tuple(
         ImageRecord(identifier, file_name, height, width, tuple(by_image[identifier]))
         for identifier, (file_name, height, width) in sizes.items()
@@ -151,20 +174,49 @@ def read_annotation_file(path: Path) -> AnnotationFile:
     return AnnotationFile(path, file_sha256(path), release, records, names, tuple(problems), info)
 
 
-def check_images_exist(file: AnnotationFile, folder: Path) -> None:
-    """Looks for the images of an annotation file in their folder.
+def located(file: AnnotationFile, folder: Path) -> AnnotationFile:
+    """An annotation file with the paths of its images below their folder; those that are not there stay as written.
 
     Raises:
-        DataError: one is missing; the message says how to get it.
+        DataError: two images have one file; names both.
+    """
+    found = find_paths({image.id: image.file_name for image in file.images}, folder, str(file.path))
+    images = (replace(image, file_name=found.get(image.id, image.file_name)) for image in file.images)
+    return replace(file, images=tuple(images))
+
+
+def check_images_exist(file: AnnotationFile, folder: Path) -> None:
+    """Looks for the images of an annotation file that is `located` in their folder.
+
+    Raises:
+        DataError: one is missing; the message says what to do, which is to fetch KITTI only where the file is KINS'.
     """
     missing = [(image.id, folder / image.file_name) for image in file.images]
     missing = [(identifier, path) for identifier, path in missing if not is_file(path)]
     if missing:
         identifier, path = missing[0]
+        is_kins = _is_like_kins(file) and len(file.images) >= _LEAST_IMAGES_OF_KINS
+        advice = f".\n{INSTRUCTIONS}" if is_kins else "; put them there, or take them out of the file"
         raise DataError(
             f"{len(missing)} of the {len(file.images)} images of {file.path} are missing, the first of them {path} "
-            f"(image id {identifier}).\n{INSTRUCTIONS}"
+            f"(image id {identifier}){advice}"
         )
+
+
+def _is_like_kins(file: AnnotationFile) -> bool:
+    """Whether the classes are KINS' own, with its ids, and the images called as KITTI's are."""
+    of_kins = {**CATEGORY_IDS, RIDER_NAME: RIDER_ID}
+    return all(of_kins.get(name) == identifier for identifier, name in file.categories.items()) and all(
+        _KITTI_NAME.fullmatch(PurePosixPath(image.file_name).name) for image in file.images
+    )
+
+
+def _may_be_of_kins(path: Path) -> bool:
+    """The same of a file that may be unusable."""
+    try:
+        return _is_like_kins(read_annotation_file(path))
+    except DataError:
+        return True
 
 
 def categories(files: dict[str, AnnotationFile]) -> dict[int, str]:

@@ -19,7 +19,7 @@ from amodal_jax.atomic_file import make_folder, replacing
 from amodal_jax.colours import PALETTE
 from amodal_jax.errors import DataError
 from amodal_jax.progress import progress_bar
-from data.kins.annotations import AnnotationFile, categories
+from data.kins.annotations import AnnotationFile, categories, located
 from data.kins.sources import Source
 from data.kins.thumbnails import DrawnImage, ImageDrawer
 from data.outputs import naming_output
@@ -60,7 +60,7 @@ def write_page(
         progress: draw a progress bar on stderr.
 
     Raises:
-        DataError: `out` holds something else, or the categories differ.
+        DataError: `out` holds something else, the categories differ, or two images have one file.
     """
     if out.exists() and not is_page(out) and not (out.is_dir() and not any(out.iterdir())):
         raise DataError(f"{out} holds something else than a page of this command: name another place")
@@ -77,7 +77,8 @@ def write_page(
             ordered_map(workers if total >= _IMAGES_WORTH_PROCESSES else 1, chunk_size=8) as map_in_order,
             progress_bar(total=total, description="images", unit="image", shown=progress) as bar,
         ):
-            for split, (source, file) in enumerate(files):
+            for split, (source, listed) in enumerate(files):
+                file = located(listed, source.image_folder) if source.image_folder else listed
                 draw = ImageDrawer(file.release, indices, source.image_folder, folder / "thumbnails", longest_side)
                 for image in map_in_order(draw, list(enumerate(file.images, start=drawn.images))):
                     drawn.add(split, image)

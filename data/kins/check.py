@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from amodal_jax.errors import DataError, ImageError
-from data.image_files import checked_size, is_file, is_size
+from amodal_jax.json_values import whole_number
+from data.image_files import checked_size, is_size
+from data.image_lookup import look_up
 from data.json_file import read_json_object
 from data.kins import findings as kinds
 from data.kins import problems
@@ -66,7 +68,7 @@ def check_file(source: Source, *, repair: bool = False, workers: int = 1, progre
     try:
         return _check(source, read_json_object(source.path), repair, workers, progress)
     except RecursionError:
-        raise DataError(f"{source.path} is nested more deeply than any annotation file: fetch it again") from None
+        raise DataError(f"{source.path} is nested more deeply than any annotation file; write it again") from None
 
 
 def differing_categories(reports: Sequence[Report]) -> list[Finding]:
@@ -93,14 +95,14 @@ class _ImageResult:
 
 @dataclass(frozen=True)
 class _ImageWork:
-    """Checks one image, in whichever process."""
+    """Checks one image, whose file is known or not, in whichever process."""
 
     release: str | None
-    image_folder: Path | None
     repair: bool
 
-    def __call__(self, image: LenientImage) -> _ImageResult:
-        findings, size = self._check(image)
+    def __call__(self, placed: tuple[LenientImage, Path | None]) -> _ImageResult:
+        image, place = placed
+        findings, size = self._check(image, place)
         if not self.repair:
             return _ImageResult(findings, image, [], findings)
         changes: list[Change] = []
@@ -115,25 +117,23 @@ class _ImageWork:
             annotations, edits = repair_annotations(image.annotations, KEYS[self.release], *size)
             mended = replace(mended, annotations=annotations)
             changes += edits
-        left = self._check(mended)[0] if changes else findings
+        left = self._check(mended, place)[0] if changes else findings
         return _ImageResult(findings, mended, changes, left)
 
-    def _check(self, image: LenientImage) -> tuple[list[Finding], tuple[int, int] | None]:
+    def _check(self, image: LenientImage, place: Path | None) -> tuple[list[Finding], tuple[int, int] | None]:
         """What is wrong with an image, and its (height, width), which is None where nothing says it."""
         findings: list[Finding] = []
-        height, width = image.entry.get("height"), image.entry.get("width")
-        usable = (height, width) if _is_whole(height) and _is_whole(width) and is_size(height, width) else None
+        height, width = (whole_number(image.entry.get(key)) for key in ("height", "width"))
+        usable = (height, width) if height is not None and width is not None and is_size(height, width) else None
         if usable is None:
-            detail = f"{width!r} x {height!r} pixels"
+            detail = f"{image.entry.get('width')!r} x {image.entry.get('height')!r} pixels"
             findings.append(Finding(kinds.IMAGE_UNUSABLE, "image", (image.id,), detail=detail))
         actual = None
-        if self.image_folder is not None and image.file_name is not None:
-            path = self.image_folder / image.file_name
+        if place is not None:
             try:
-                actual = checked_size(path)
+                actual = checked_size(place)
             except ImageError as error:
-                kind = kinds.IMAGE_UNREADABLE if is_file(path) else kinds.IMAGE_MISSING
-                findings.append(Finding(kind, "image", (image.id,), detail=str(error)))
+                findings.append(Finding(kinds.IMAGE_UNREADABLE, "image", (image.id,), detail=str(error)))
         if actual is not None and usable is not None and actual != usable:
             detail = f"{image.file_name} has {actual[1]} x {actual[0]} pixels, the record {width} x {height}"
             findings.append(Finding(problems.IMAGE_SIZE, "image", (image.id,), detail=detail))
@@ -144,20 +144,40 @@ class _ImageWork:
         return findings, size
 
 
-def _is_whole(value: Any) -> TypeGuard[int]:
-    """Whether a value is a whole number to the builder, to which True and False are none."""
-    return isinstance(value, int) and not isinstance(value, bool)
+def _places(images: Sequence[LenientImage], folder: Path | None) -> tuple[dict[int, Path], list[Finding]]:
+    """The files of the images that have one in a folder, and what is to be said of the others."""
+    if folder is None:
+        return {}, []
+    paths = {image.id: image.file_name for image in images if image.file_name is not None}
+    found = look_up(paths, folder)
+    findings = []
+    place = {identifier: index for index, identifier in enumerate(paths)}
+    told: set[tuple[int, ...]] = set()
+    for identifier, path in paths.items():
+        if identifier in found.shared:
+            other, file = found.shared[identifier]
+            pair = tuple(sorted((identifier, other), key=place.__getitem__))
+            # Those of one path are found without looking for the file.
+            if paths[other] != path and pair not in told:
+                told.add(pair)
+                detail = f"{folder / file} can be either's"
+                findings.append(Finding(kinds.FILE_NAME_TWICE, "image", pair, detail=detail))
+        elif identifier not in found.paths:
+            findings.append(
+                Finding(kinds.IMAGE_MISSING, "image", (identifier,), detail=f"{folder / path} is not there")
+            )
+    return {identifier: folder / path for identifier, path in found.paths.items()}, findings
 
 
 def _check(source: Source, content: dict[str, Any], repair: bool, workers: int, progress: bool) -> Report:
     file = read_leniently(content)
-    findings, left = list(file.findings), []
+    places, of_files = _places(file.images, source.image_folder)
+    findings, left = [*file.findings, *of_files], list(of_files)
     changes = list(file.changes)
     images: list[LenientImage] = []
-    work = _ImageWork(file.release, source.image_folder, repair)
-    with map_with_progress(
-        work, file.images, description=source.path.name, workers=workers, progress=progress
-    ) as results:
+    work = _ImageWork(file.release, repair)
+    placed = [(image, places.get(image.id)) for image in file.images]
+    with map_with_progress(work, placed, description=source.path.name, workers=workers, progress=progress) as results:
         for result in results:
             findings += result.findings
             if repair:

@@ -17,9 +17,9 @@ MASKS: Sequence[Literal["amodal", "inmodal"]] = ("amodal", "inmodal")
 class CocoAnnotations:
     """Makes COCO's annotations of an image.
 
-    Ids of images, annotations and categories stay. Masks are run-length codes, which stand for the same pixels
-    everywhere; `bbox` (xywh) and `area` are those of the mask. Instances of which nothing is visible are in the amodal
-    file only: COCO has no instance without a pixel.
+    Ids stay as they are: those of annotations have to be sound (`annotation_ids`). Masks are run-length codes, which
+    stand for the same pixels everywhere; `bbox` (xywh) and `area` are those of the mask. Instances of which nothing is
+    visible are in the amodal file only: COCO has no instance without a pixel.
     """
 
     release: str

@@ -2,18 +2,20 @@
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from amodal_jax import segmentation
 from amodal_jax.errors import DataError
 from amodal_jax.segmentation import Rle
 from data.kins import orders, orders_of_masks
-from data.kins import problems as kinds
+from data.kins.annotation_ids import NewId, with_sound_ids
 from data.kins.annotations import KEYS, AnnotationFile, ImageRecord, Keys
 from data.kins.inmodal_masks import inmodal_masks
 from data.kins.instances import Instance, read_instance
 from data.kins.orders import OrderFinding, order_violations
-from data.kins.problems import FIRST_IDS, Problem
+from data.kins.problems import FIRST_IDS, Problem, ProblemCounts, nothing_left
 from data.kins.writer import KinsAnnotation, write_annotations
 from data.worker_processes import map_with_progress
 
@@ -35,6 +37,7 @@ class Derived:
     annotations: list[KinsAnnotation]
     findings: list[OrderFinding]  # members are ids of annotations
     problems: list[Problem]
+    new_ids: list[NewId] = field(default_factory=list)
 
 
 def derive_orders(image: ImageRecord, keys: Keys, class_names: Mapping[int, str]) -> Derived:
@@ -76,7 +79,8 @@ def derive_file(
 ) -> Derived:
     """Derives every image of an annotation file, of either release.
 
-    Annotations keep their ids and their masks as they are drawn; those that cannot be read are left out.
+    Annotations keep their masks as they are drawn, and their ids where these are sound (`annotation_ids`); findings and
+    problems are of the ids that they have then. Those that cannot be read are left out.
 
     Args:
         file: what to derive from.
@@ -85,9 +89,10 @@ def derive_file(
         progress: show a bar with rate and time left.
 
     Raises:
-        DataError: an annotation lacks what the others are derived from.
+        DataError: an annotation lacks what the others are derived from, or none can be read.
     """
-    whole = Derived([], [], list(file.problems))
+    file, new_ids = with_sound_ids(file)
+    whole = Derived([], [], list(file.problems), new_ids)
     one = functools.partial(derive, keys=KEYS[file.release], class_names=file.categories)
     with map_with_progress(one, file.images, description=file.path.name, workers=workers, progress=progress) as images:
         try:
@@ -97,6 +102,10 @@ def derive_file(
                 whole.problems.extend(image.problems)
         except DataError as error:
             raise DataError(f"{file.path}: {error}") from None
+    if not whole.annotations:
+        counts = ProblemCounts()
+        counts.add(whole.problems)
+        raise nothing_left(file.path, counts)
     return whole
 
 
@@ -134,11 +143,10 @@ def _read(
         problems += [(flaw, annotation["id"]) for flaw in flaws]
         if instance is None:
             continue
-        amodal = _as_drawn(annotation[keys.amodal_mask], instance.amodal, "amodal mask: ", flaws)
-        if {kinds.INMODAL_MISSING, kinds.INMODAL_UNREADABLE} & set(flaws):
+        amodal = _as_drawn(annotation[keys.amodal_mask], instance.amodal)
+        inmodal = _as_drawn(annotation.get(keys.inmodal_mask), instance.inmodal)
+        if inmodal == instance.amodal:
             inmodal = amodal
-        else:
-            inmodal = _as_drawn(annotation[keys.inmodal_mask], instance.inmodal, "inmodal mask: ", flaws)
         instances.append(instance)
         drawn.append(
             KinsAnnotation(
@@ -155,9 +163,10 @@ def _read(
     return drawn, instances, problems
 
 
-def _as_drawn(drawn: list[list[float]] | Rle, read: Rle, kind: str, flaws: Iterable[str]) -> list[list[float]] | Rle:
-    """A mask as it was drawn, such as polygons, where all of it could be read, and what could be read otherwise."""
-    return read if any(flaw.startswith(kind) for flaw in flaws) else drawn
+def _as_drawn(stored: Any, read: Rle) -> list[list[float]] | Rle:
+    """A mask as polygons where it was drawn so and all of them could be read, and as what was read otherwise."""
+    drawn = isinstance(stored, list) and segmentation.parse(stored, *read["size"]) == (read, ())
+    return stored if drawn else read
 
 
 def _by_id(findings: Iterable[OrderFinding], instances: list[Instance]) -> list[OrderFinding]:

@@ -17,10 +17,11 @@ EXAMPLES = 3
 LIST_MISSING = "list of images, annotations or categories missing or empty"
 ENTRY_UNREADABLE = "entry that is no object"
 NO_MASK_KEY = "no annotation has a mask under the keys of a release"
-NUMBER_AS_TEXT = "whole number written as text or fraction"
+NUMBER_AS_TEXT = "whole number written as text"
+NUMBER_AS_FRACTION = "whole number written with a decimal point"
 IMAGE_UNUSABLE = "image without an id, a file name or a size that an image can have"
 IMAGE_ID_TWICE = "image id used twice"
-FILE_NAME_TWICE = "file name of two images"
+FILE_NAME_TWICE = "file of two images"
 IMAGE_EMPTY = "image without annotations"
 IMAGE_MISSING = "image file missing"
 IMAGE_UNREADABLE = "image file damaged, of another format, or stored turned"
@@ -30,10 +31,12 @@ CATEGORY_UNUSED = "category without an instance"
 CATEGORY_FOREIGN = "category that KINS has not, among some that it has"
 CATEGORIES_DIFFER = "categories that differ between the splits"
 ANNOTATION_WITHOUT_ID = "annotation without an id"
+ID_BELOW_ONE = "annotation id below 1, of which COCO's code takes 0 for none"
 ANNOTATION_UNUSABLE = "annotation without an image id or a category id"
 DUPLICATE = "annotation with the masks and the class of another of its image"
 AREA_MISSING = "area missing or unreadable"
 AREA_DISAGREES = "area that disagrees with its mask"
+EMPTY_RUNS = "run-length code with runs of no pixel, which not every program can read"
 TINY = "amodal mask a pixel wide or high"
 INMODAL_APART = "inmodal mask wholly outside the amodal mask"
 ORDER_CONTRADICTED = "order that the masks contradict: more of the overlap is visible in the farther"
@@ -45,6 +48,8 @@ HIDDEN_UNEXPLAINED = "hidden part that no nearer instance covers"
 _STOPS = "the build stops"
 _NOTHING = "kept as it is"
 _REMOVED = "removed"
+_WHOLE = "written as a whole number"
+_FROM_NEARER = "the amodal mask without what nearer instances cover"
 _FROM_MASKS = "computed from the masks, where these leave no doubt"
 
 
@@ -68,10 +73,11 @@ KINDS: dict[str, Kind] = {
     LIST_MISSING: Kind("error", _STOPS),
     ENTRY_UNREADABLE: Kind("error", _STOPS, _REMOVED),
     NO_MASK_KEY: Kind("error", _STOPS),
-    NUMBER_AS_TEXT: Kind("error", "the build stops at text", "written as a whole number"),
+    NUMBER_AS_TEXT: Kind("error", "the build stops at an id or a size, an order is not read", _WHOLE),
+    NUMBER_AS_FRACTION: Kind("warning", "read as the whole number", _WHOLE),
     IMAGE_UNUSABLE: Kind("error", _STOPS, "removed where it has no id, its size taken from the image file"),
     IMAGE_ID_TWICE: Kind("error", _STOPS, "removed where the two are the same"),
-    FILE_NAME_TWICE: Kind("warning", _NOTHING),
+    FILE_NAME_TWICE: Kind("error", _STOPS),
     IMAGE_EMPTY: Kind("warning", _NOTHING),
     IMAGE_MISSING: Kind("error", _STOPS),
     IMAGE_UNREADABLE: Kind("error", _STOPS),
@@ -82,6 +88,7 @@ KINDS: dict[str, Kind] = {
     CATEGORY_FOREIGN: Kind("warning", "a class of its own"),
     CATEGORIES_DIFFER: Kind("error", "the build stops, but for KINS' rider"),
     ANNOTATION_WITHOUT_ID: Kind("error", _STOPS, "a new id given"),
+    ID_BELOW_ONE: Kind("warning", _NOTHING, "a new id given"),
     ANNOTATION_UNUSABLE: Kind("error", _STOPS, _REMOVED),
     problems.UNKNOWN_IMAGE: Kind("error", problems.CONSEQUENCES[problems.UNKNOWN_IMAGE], _REMOVED),
     problems.UNKNOWN_CATEGORY: Kind(
@@ -94,22 +101,31 @@ KINDS: dict[str, Kind] = {
     problems.INMODAL_MISSING: Kind(
         "warning",
         problems.CONSEQUENCES[problems.INMODAL_MISSING],
-        "the amodal mask without what nearer instances cover",
+        _FROM_NEARER,
     ),
     problems.INMODAL_UNREADABLE: Kind(
         "error",
         problems.CONSEQUENCES[problems.INMODAL_UNREADABLE],
-        "the amodal mask without what nearer instances cover",
+        _FROM_NEARER,
+    ),
+    problems.INMODAL_UNKNOWN: Kind(
+        "error",
+        problems.CONSEQUENCES[problems.INMODAL_UNKNOWN],
+        _FROM_NEARER,
     ),
     problems.INMODAL_EMPTY: Kind("warning", problems.CONSEQUENCES[problems.INMODAL_EMPTY]),
     problems.INMODAL_OUTSIDE: Kind(
         "error", "its part outside counts as nothing", "cut off at the amodal mask, where something is left"
     ),
     INMODAL_APART: Kind("error", "kept, as wholly hidden"),
+    EMPTY_RUNS: Kind("warning", "read without them", "written without them"),
     TINY: Kind("warning", _NOTHING),
     AREA_MISSING: Kind("warning", "not read", "the mask's number of pixels written"),
     AREA_DISAGREES: Kind("error", "not read", "the mask's number of pixels written"),
     problems.ORDER_MISSING: Kind("error", problems.CONSEQUENCES[problems.ORDER_MISSING], _FROM_MASKS),
+    problems.CROWD_UNREADABLE: Kind(
+        "error", problems.CONSEQUENCES[problems.CROWD_UNREADABLE], "written as 0 or 1, where text says which"
+    ),
     orders.EQUAL_ORDERS: Kind("error", _NOTHING, _FROM_MASKS),
     orders.OTHER_CLUSTERS: Kind("error", _NOTHING, _FROM_MASKS),
     orders.ZERO_OVERLAPS: Kind("error", _NOTHING, _FROM_MASKS),

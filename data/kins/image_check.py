@@ -11,12 +11,13 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from amodal_jax import segmentation
+from amodal_jax.json_values import is_number
 from amodal_jax.segmentation import Rle
 from data.kins import findings as kinds
 from data.kins import orders, orders_of_masks, problems
 from data.kins.annotations import Keys
 from data.kins.findings import Finding
-from data.kins.instances import Instance, is_finite_number, read_instance
+from data.kins.instances import Instance, read_instance
 from data.kins.orders import order_violations
 from data.kins.overlaps import overlapping
 
@@ -97,7 +98,7 @@ def area_flaw(annotation: dict[str, Any], instance: Instance, keys: Keys, key: s
     if not segmentation.area(mask):
         return None
     stored: Any = annotation.get(key)
-    if not is_finite_number(stored):
+    if not is_number(stored):
         return kinds.AREA_MISSING, "is no number"
     # KINS of 2019 has one area, and nothing says of which mask.
     for candidate in [mask] if keys.inmodal_area else [mask, instance.inmodal]:
@@ -106,6 +107,16 @@ def area_flaw(annotation: dict[str, Any], instance: Instance, keys: Keys, key: s
         if abs(stored - pixels) <= _AREA_TOLERANCE * pixels + (x2 - x1 + y2 - y1) / 2 + 1:
             return None
     return kinds.AREA_DISAGREES, f"is {stored:g}, the mask has {segmentation.area(mask)} pixels"
+
+
+def masks_with_empty_runs(annotation: dict[str, Any], instance: Instance, keys: Keys) -> list[tuple[str, Rle]]:
+    """The keys of readable masks that are stored with runs of no pixel, and the masks."""
+    return [
+        (key, mask)
+        for key, mask in ((keys.amodal_mask, instance.amodal), (keys.inmodal_mask, instance.inmodal))
+        if segmentation.has_empty_runs(stored := annotation.get(key))
+        and segmentation.parse(stored, *mask["size"]).rle is not None
+    ]
 
 
 def together(looked: Looked) -> list[tuple[str, tuple[int, ...], str]]:
@@ -146,6 +157,7 @@ def _alone(annotation: dict[str, Any], instance: Instance, keys: Keys) -> list[t
     x1, y1, x2, y2 = segmentation.bounding_box(instance.amodal)
     if min(x2 - x1, y2 - y1) <= 1:
         found.append((kinds.TINY, f"{x2 - x1:g} x {y2 - y1:g} pixels"))
+    found += [(kinds.EMPTY_RUNS, f"'{key}'") for key, _ in masks_with_empty_runs(annotation, instance, keys)]
     for key in filter(None, (keys.amodal_area, keys.inmodal_area)):
         if flaw := area_flaw(annotation, instance, keys, key):
             found.append((flaw[0], f"'{key}' {flaw[1]}"))

@@ -67,14 +67,14 @@ class ImageMeasurer:
 
     release: str
     class_names: dict[int, str]  # by category id
-    kitti_labels: Path | None  # a folder of KITTI's label_2, of these images
 
-    def __call__(self, image: ImageRecord) -> ImageMeasures:
-        """Measures an image.
+    def __call__(self, labelled: tuple[ImageRecord, Path | None]) -> ImageMeasures:
+        """Measures an image, and compares it with the file of its KITTI labels, where it has one.
 
         Raises:
             DataError: the image's KITTI labels are damaged.
         """
+        image, labels = labelled
         keys = KEYS[self.release]
         read = [
             (annotation, instance)
@@ -102,21 +102,17 @@ class ImageMeasurer:
             ),
             left_out=len(image.annotations) - len(read),
             clusters=_clusters(instances),
-            kitti=self._kitti_agreement(image, instances),
+            kitti=None if labels is None else _kitti_agreement(labels, instances),
         )
 
-    def _kitti_agreement(self, image: ImageRecord, instances: Sequence[Instance]) -> KittiAgreement | None:
-        if self.kitti_labels is None:
-            return None
-        path = self.kitti_labels / f"{Path(image.file_name).stem}.txt"
-        if not path.is_file():
-            return None
-        kitti = [labelled.box for labelled in read_labels(path)]
-        # Tightened to the visible mask, as the paper does: KITTI's boxes are around what is seen.
-        visible = [
-            segmentation.bounding_box(instance.inmodal) for instance in instances if segmentation.area(instance.inmodal)
-        ]
-        return KittiAgreement(len(kitti), tuple(matched_ious(visible, kitti)))
+
+def _kitti_agreement(labels: Path, instances: Sequence[Instance]) -> KittiAgreement:
+    kitti = [labelled.box for labelled in read_labels(labels)]
+    # Tightened to the visible mask, as the paper does: KITTI's boxes are around what is seen.
+    visible = [
+        segmentation.bounding_box(instance.inmodal) for instance in instances if segmentation.area(instance.inmodal)
+    ]
+    return KittiAgreement(len(kitti), tuple(matched_ious(visible, kitti)))
 
 
 def matched_ious(boxes: Sequence[Box], others: Sequence[Box]) -> list[float]:

@@ -14,7 +14,7 @@ from data.kins import findings as kinds
 from data.kins import orders, orders_of_masks, problems
 from data.kins.annotations import Keys
 from data.kins.findings import Change
-from data.kins.image_check import Looked, area_flaw, look_at, together
+from data.kins.image_check import Looked, area_flaw, look_at, masks_with_empty_runs, together
 from data.kins.inmodal_masks import inmodal_masks
 from data.kins.orders import components
 from data.kins.polygon_clipping import clip_polygon
@@ -69,9 +69,12 @@ def _mask_edits(
                 edits.append((identifier, key, mended, beyond))
     if edits:
         return edits
-    absent = (problems.INMODAL_MISSING, problems.INMODAL_UNREADABLE)
+    absent = (problems.INMODAL_MISSING, problems.INMODAL_UNREADABLE, problems.INMODAL_UNKNOWN)
     derived = None
     for index, (entry, instance) in enumerate(zip(looked.entries, looked.instances, strict=True)):
+        edits += [
+            (instance.id, key, mask, kinds.EMPTY_RUNS) for key, mask in masks_with_empty_runs(entry, instance, keys)
+        ]
         why = next((kind for kind in absent if kind in looked.problems[instance.id]), None)
         if why:
             derived = derived or _derived_inmodal(looked)

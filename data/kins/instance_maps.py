@@ -5,8 +5,8 @@ run from 1 within a class id.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
@@ -57,8 +57,34 @@ class MapMaker:
                 instances.append(instance)
         drawn = instance_map(instances, self.class_ids, image.height, image.width, f"image {image.id}")
         _, encoded = cv2.imencode(".png", drawn)
-        write_atomically(self.folder / f"{Path(image.file_name).stem}.png", encoded.tobytes())
+        place = self.folder / _map_path(image.file_name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(place, encoded.tobytes())
         return problems
+
+
+def named_apart(file: AnnotationFile) -> list[ImageRecord]:
+    """The images of a file by their names alone, where no two have one name, and by their whole paths otherwise.
+
+    Raises:
+        DataError: two images would have the same map all the same; names both.
+    """
+    images = [replace(image, file_name=PurePosixPath(image.file_name).name) for image in file.images]
+    if len({_map_path(image.file_name) for image in images}) == len(images):
+        return images
+    of_map: dict[str, ImageRecord] = {}
+    for image in file.images:
+        other = of_map.setdefault(_map_path(image.file_name), image)
+        if other is not image:
+            raise DataError(
+                f"{file.path}: the images {other.id} ({other.file_name}) and {image.id} ({image.file_name}) would have "
+                f"the same map, {_map_path(image.file_name)}"
+            )
+    return list(file.images)
+
+
+def _map_path(file_name: str) -> str:
+    return PurePosixPath(file_name).with_suffix(".png").as_posix()
 
 
 def class_ids(file: AnnotationFile, *, own: bool) -> dict[int, int]:

@@ -3,15 +3,15 @@
 H x W is the image. Boxes are [x1, y1, x2, y2] in pixels.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from amodal_jax import segmentation
+from amodal_jax.json_values import is_number, truth_value, whole_number
 from amodal_jax.segmentation import Rle
-from data.json_file import fits
 from data.kins import problems as kinds
 from data.kins.annotations import Keys
+from data.kins.visible_part import visible_part
 
 Box = tuple[float, float, float, float]
 
@@ -42,11 +42,6 @@ class Instance:
         return 1.0 - self.visible_area / segmentation.area(self.amodal)
 
 
-def is_finite_number(value: Any) -> bool:
-    """Whether a value of a json file is a number to calculate with; an integer may be larger than any float."""
-    return (isinstance(value, float) and math.isfinite(value)) or (isinstance(value, int) and fits(value))
-
-
 def read_instance(annotation: dict, keys: Keys, height: int, width: int) -> tuple[Instance | None, list[str]]:
     """Reads an annotation, and what is wrong with it, as kinds of problem; None where it has no amodal mask.
 
@@ -71,12 +66,13 @@ def read_instance(annotation: dict, keys: Keys, height: int, width: int) -> tupl
     visible = segmentation.intersection_area(amodal, inmodal)
     if segmentation.area(inmodal) - visible > OUTSIDE_TOLERANCE * segmentation.area(inmodal):
         problems.append(kinds.INMODAL_OUTSIDE)
-    cluster, order = (annotation.get(key) if key else None for key in (keys.cluster, keys.order))
-    if keys.order and not all(
-        isinstance(value, int) and not isinstance(value, bool) and fits(value) for value in (cluster, order)
-    ):
+    cluster, order = (whole_number(annotation.get(key)) if key else None for key in (keys.cluster, keys.order))
+    if keys.order and (cluster is None or order is None):
         problems.append(kinds.ORDER_MISSING)
         cluster = order = None
+    is_crowd = truth_value(annotation.get("iscrowd", False))
+    if is_crowd is None:
+        problems.append(kinds.CROWD_UNREADABLE)
     instance = Instance(
         id=annotation["id"],
         category_id=annotation["category_id"],
@@ -87,7 +83,7 @@ def read_instance(annotation: dict, keys: Keys, height: int, width: int) -> tupl
         visible_area=visible,
         cluster_id=cluster,
         occlusion_order=order,
-        is_crowd=bool(annotation.get("iscrowd", 0)),
+        is_crowd=bool(is_crowd),
     )
     return instance, problems
 
@@ -100,23 +96,24 @@ def _masks(annotation: dict, keys: Keys, height: int, width: int) -> tuple[Rle |
     if amodal_rle is None or not segmentation.area(amodal_rle):
         return None, None, [*problems, kinds.AMODAL_EMPTY]
 
-    # The annotators drew an inmodal mask only where an instance is occluded (paper section 3.1), so that none drawn
-    # means that all of it is visible.
-    if not annotation.get(keys.inmodal_mask):
-        return amodal_rle, amodal_rle, [*problems, kinds.INMODAL_MISSING]
-    inmodal_rle, flaws = segmentation.parse(annotation[keys.inmodal_mask], height, width)
-    problems += [f"inmodal mask: {flaw}" for flaw in flaws]
-    if inmodal_rle is None:
-        return amodal_rle, amodal_rle, [*problems, kinds.INMODAL_UNREADABLE]
-    if not segmentation.area(inmodal_rle):
-        problems.append(kinds.INMODAL_EMPTY)
-    return amodal_rle, inmodal_rle, problems
+    def stored(key: str | None) -> Any:
+        return annotation.get(key) if key else None
+
+    inmodal, found = visible_part(
+        amodal_rle,
+        stored(keys.inmodal_mask),
+        hidden=stored(keys.hidden_mask),
+        occlusion_rate=stored(keys.occlusion_rate),
+        visible_area=stored(keys.inmodal_area),
+        amodal_area=stored(keys.amodal_area),
+    )
+    return amodal_rle, inmodal, problems + found
 
 
 def _box(stored: Any, rle: Rle, height: int, width: int) -> tuple[Box, list[str]]:
     """The stored xywh box as xyxy clipped to the image, or the mask's box and the reason why."""
     of_mask = segmentation.bounding_box(rle)
-    if not (isinstance(stored, list) and len(stored) == 4 and all(is_finite_number(value) for value in stored)):
+    if not (isinstance(stored, list) and len(stored) == 4 and all(is_number(value) for value in stored)):
         return of_mask, [kinds.BOX_UNREADABLE]
     x, y, box_width, box_height = (float(value) for value in stored)
     if box_width < 1 or box_height < 1:

@@ -23,6 +23,7 @@ from data.kins.annotations import (
     categories,
     check_images_exist,
     find_annotation_files,
+    located,
     read_annotation_file,
 )
 from data.kins.layout import IMAGE_FOLDERS, INSTRUCTIONS, SPLITS
@@ -116,8 +117,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         except AssertionError as error:
             raise DataError(str(error)) from None
         paths = find_annotation_files(manual_dir, self._release)
-        files = {split: read_annotation_file(paths[split]) for split in SPLITS}
         folders = {split: manual_dir / IMAGE_FOLDERS[split] for split in SPLITS}
+        files = {split: located(read_annotation_file(paths[split]), folders[split]) for split in SPLITS}
         for split in SPLITS:
             check_images_exist(files[split], folders[split])
         classes = categories(files)
@@ -160,9 +161,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 bar.update()
             bar.set_postfix_str("writing records")
         if not instances:
-            raise DataError(
-                f"no instance of {file.path} is left: " + "; ".join(map(problems.describe, counts.to_json()))
-            )
+            raise problems.nothing_left(file.path, counts)
         self._report["splits"][split] = {
             "images": len(file.images),
             "instances": instances,

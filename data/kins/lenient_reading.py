@@ -5,21 +5,27 @@ from being looked at is mended on the way, or the entry is passed over; both are
 which `--fix` writes. Masks and images are not looked at.
 """
 
-import itertools
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
-from data.image_files import base_name
-from data.json_file import fits, name
+from amodal_jax.json_values import whole_number
+from data.image_files import checked_path
+from data.json_file import name
 from data.kins import findings as kinds
 from data.kins import problems
+from data.kins.annotation_ids import sound_ids
 from data.kins.annotations import KEYS
 from data.kins.categories import CATEGORY_IDS, RIDER_ID, RIDER_NAME, SUPERCATEGORIES
 from data.kins.findings import Change, Finding
+
+# As tables of text have them.
+_WHOLE_TEXT = re.compile(r"\s*(-?\d{1,19})(?:\.0*)?\s*")
+_TRUTH_TEXT = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 
 # An annotation, after its id or, where it has none, its place in words.
 _Shown = tuple[Any, dict[str, Any]]
@@ -35,11 +41,11 @@ class LenientImage:
 
     @property
     def file_name(self) -> str | None:
-        """Without folders; None where there is none that a file can have."""
+        """As `amodal_jax.image_paths.image_path` gives it; None where there is none that a file can have."""
         stored = self.entry.get("file_name")
         try:
-            return base_name(stored, "") if isinstance(stored, str) else None
-        except (DataError, UnicodeEncodeError):
+            return checked_path(stored, "") if isinstance(stored, str) else None
+        except DataError:
             return None
 
 
@@ -117,22 +123,26 @@ def _release(annotations: list[dict[str, Any]]) -> str | None:
 def _number(entry: dict[str, Any], key: str, subject: Any, file: LenientFile) -> int | None:
     """A whole number, which is mended where it is written as something else; None where there is none."""
     value = entry.get(key)
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value if fits(value) else None
-    number = None
-    if isinstance(value, str):
-        number = int(value) if len(value) < 20 and value.strip().removeprefix("-").isdecimal() else None
-    elif isinstance(value, float) and value.is_integer():
-        number = int(value)
-    if number is None or not fits(number):
-        return None
+    number, kind = whole_number(value), kinds.NUMBER_AS_FRACTION
+    if isinstance(value, str) and (written := _WHOLE_TEXT.fullmatch(value)):
+        number, kind = whole_number(int(written[1])), kinds.NUMBER_AS_TEXT
+    if number is None or isinstance(value, int):
+        return number
     identifier = number if key == "id" else entry.get("id")
-    file.findings.append(Finding(kinds.NUMBER_AS_TEXT, subject, (identifier,), detail=f"{value!r} under '{key}'"))
-    file.changes.append(Change(subject, identifier, key, value, number, kinds.NUMBER_AS_TEXT))
+    file.findings.append(Finding(kind, subject, (identifier,), detail=f"{value!r} under '{key}'"))
+    file.changes.append(Change(subject, identifier, key, value, number, kind))
     entry[key] = number
     return number
+
+
+def _crowd(entry: dict[str, Any], file: LenientFile) -> None:
+    """Mends an `iscrowd` that is text; any other that says nothing is found where the instance is read."""
+    value = entry.get("iscrowd")
+    if isinstance(value, str) and (crowd := _TRUTH_TEXT.get(value.strip().lower())) is not None:
+        kind, identifier = problems.CROWD_UNREADABLE, entry.get("id")
+        file.findings.append(Finding(kind, "annotation", (identifier,), detail=f"{value!r} under 'iscrowd'"))
+        file.changes.append(Change("annotation", identifier, "iscrowd", value, crowd, kind))
+        entry["iscrowd"] = crowd
 
 
 def _images(entries: list[dict[str, Any]], file: LenientFile) -> dict[int, list[dict[str, Any]]]:
@@ -180,6 +190,10 @@ def _annotations(
         identifier, image_id, category_id = (
             _number(entry, key, "annotation", file) for key in ("id", "image_id", "category_id")
         )
+        keys = KEYS[file.release] if file.release else None
+        for key in filter(None, (keys.cluster, keys.order) if keys else ()):
+            _number(entry, key, "annotation", file)
+        _crowd(entry, file)
         shown = f"number {index}" if identifier is None else identifier
         if image_id is None or category_id is None:
             missing = "image_id" if image_id is None else "category_id"
@@ -225,24 +239,19 @@ def _without_duplicates(
 
 
 def _give_ids(placed: list[_Shown], file: LenientFile) -> None:
-    taken = {shown for shown, _ in placed if isinstance(shown, int)}
-    free = (number for number in itertools.count(max(taken, default=0) + 1) if fits(number))
-    if taken and not fits(max(taken) + len(placed)):
-        free = (number for number in itertools.count(1) if number not in taken)
-    seen = set()
-    for shown, entry in placed:
-        kind = None
-        if not isinstance(shown, int):
+    ids = [shown if isinstance(shown, int) else None for shown, _ in placed]
+    for (shown, entry), before, after in zip(placed, ids, sound_ids(ids), strict=True):
+        if before == after:
+            continue
+        kind = problems.REPEATED_ID
+        if before is None:
             kind = kinds.ANNOTATION_WITHOUT_ID
-        elif shown in seen:
-            kind = problems.REPEATED_ID
-        else:
-            seen.add(shown)
-        if kind:
-            new = next(free)
-            file.findings.append(Finding(kind, "annotation", (shown,), entry["image_id"]))
-            file.changes.append(Change("annotation", shown, "id", entry.get("id"), new, kind))
-            entry["id"] = new
+        elif before < 1:
+            kind = kinds.ID_BELOW_ONE
+        detail = f"called {after} in other findings"
+        file.findings.append(Finding(kind, "annotation", (shown,), entry["image_id"], detail))
+        file.changes.append(Change("annotation", shown, "id", entry.get("id"), after, kind))
+        entry["id"] = after
 
 
 def _categories(entries: list[dict[str, Any]], used: Counter[int], file: LenientFile) -> None:

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from amodal_jax import segmentation
+from amodal_jax.errors import DataError
 
 FIRST_IDS = 5
 
@@ -13,12 +15,14 @@ AMODAL_MISSING = "amodal mask missing"
 AMODAL_EMPTY = "amodal mask with nothing to draw in its image"
 INMODAL_MISSING = "inmodal mask missing"
 INMODAL_UNREADABLE = "inmodal mask of which nothing can be read"
+INMODAL_UNKNOWN = "inmodal mask missing or unreadable of an instance that is partly hidden by its area"
 INMODAL_EMPTY = "inmodal mask without a pixel"
 INMODAL_OUTSIDE = "inmodal mask outside the amodal mask"
 BOX_UNREADABLE = "box missing or unreadable"
 BOX_UNDER_PIXEL = "box under a pixel wide or high"
 BOX_DISAGREES = "box that disagrees with its mask"
 ORDER_MISSING = "occlusion order missing or unreadable"
+CROWD_UNREADABLE = "iscrowd that is neither true nor false"
 REPEATED_ID = "annotation id used twice"
 IMAGE_SIZE = "image of another size than its record says"
 
@@ -42,9 +46,11 @@ CONSEQUENCES = {
     AMODAL_EMPTY: _LEFT_OUT,
     INMODAL_MISSING: "taken as not occluded: the amodal mask serves as both",
     INMODAL_UNREADABLE: "taken as not occluded: the amodal mask serves as both",
+    INMODAL_UNKNOWN: "kept, as wholly hidden",
     INMODAL_EMPTY: "kept, as wholly hidden",
     INMODAL_OUTSIDE: "kept as it is",
     ORDER_MISSING: "-1 recorded",
+    CROWD_UNREADABLE: "taken as no crowd, as where there is none",
     REPEATED_ID: "both kept",
     IMAGE_SIZE: "the image file's own size taken",
     **{f"{which} mask: {flaw}": text for which in ("amodal", "inmodal") for flaw, text in _FLAW_CONSEQUENCES.items()},
@@ -90,3 +96,9 @@ def describe(problem: dict) -> str:
     ids = ", ".join(str(identifier) for identifier in problem["first_ids"])
     more = ", ..." if problem["count"] > len(problem["first_ids"]) else ""
     return f"{problem['count']} x {problem['kind']}: {problem['consequence']} ({whose} {ids}{more})"
+
+
+def nothing_left(path: Path, counts: ProblemCounts) -> DataError:
+    """The error of an annotation file of which no instance can be used; says what is wrong with them."""
+    reasons = "; ".join(map(describe, counts.to_json())) or "it has none that could be"
+    return DataError(f"no instance of {path} is left: {reasons}")

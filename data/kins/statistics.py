@@ -7,12 +7,13 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from amodal_jax.config import OCCLUSION_THRESHOLD
+from data.image_lookup import find_paths
 from data.kins.annotations import AnnotationFile
 from data.kins.image_measures import ImageMeasurer, ImageMeasures
 from data.worker_processes import map_with_progress
@@ -84,14 +85,19 @@ def measure(
         progress: draw a progress bar on stderr.
 
     Raises:
-        DataError: a label file is damaged.
+        DataError: a label file is damaged, or that of two images.
     """
-    measurer = ImageMeasurer(file.release, file.categories, kitti_labels)
+    names = {image.id: PurePosixPath(image.file_name).with_suffix(".txt").as_posix() for image in file.images}
+    labels: dict[int, Path] = {}
+    if kitti_labels is not None:
+        found = find_paths(names, kitti_labels, str(file.path))
+        labels = {identifier: kitti_labels / path for identifier, path in found.items()}
+    labelled = [(image, labels.get(image.id)) for image in file.images]
+    measurer = ImageMeasurer(file.release, file.categories)
     with map_with_progress(
-        measurer, file.images, description=file.path.name, workers=workers, progress=progress
+        measurer, labelled, description=file.path.name, workers=workers, progress=progress
     ) as measures:
         return list(measures)
-    return measures
 
 
 def summarise(images: Iterable[ImageMeasures], class_names: Iterable[str]) -> Statistics:

@@ -10,7 +10,7 @@ R and C are the rows and columns of a table of consistency: annotators and, last
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -192,22 +192,35 @@ class FileForm:
 
 
 def same_images(files: Sequence[AnnotationFile]) -> list[tuple[ImageRecord, ...]]:
-    """The records of each image in every file, found by the names of the images, in the order of the first file.
+    """The records of each image in every file, in the order of the first file.
+
+    Images are the same where they have the same path; where not all files have the same paths, since they write other
+    folders before the names of the images, where they have the same name.
 
     Raises:
-        DataError: a file has an image that another one has not, or two of one name.
+        DataError: a file has an image that another one has not, or two of one name where only names are alike.
     """
-    by_name = []
-    for file in files:
-        records = {image.file_name: image for image in file.images}
-        if len(records) < len(file.images):
-            raise DataError(f"{file.path}: two images have the same name, so that nothing says which is which")
-        by_name.append(records)
-    for file, records in zip(files, by_name, strict=True):
-        for name in records.keys() ^ by_name[0].keys():
+    by_path = [{image.file_name: image for image in file.images} for file in files]
+    if any(records.keys() != by_path[0].keys() for records in by_path):
+        by_path = [_by_name(file) for file in files]
+    for file, records in zip(files, by_path, strict=True):
+        for name in records.keys() ^ by_path[0].keys():
             has, lacks = (file, files[0]) if name in records else (files[0], file)
             raise DataError(f"{has.path} has the image {name}, which {lacks.path} has not: vote on the same images")
-    return [tuple(records[name] for records in by_name) for name in by_name[0]]
+    return [tuple(records[name] for records in by_path) for name in by_path[0]]
+
+
+def _by_name(file: AnnotationFile) -> dict[str, ImageRecord]:
+    records: dict[str, ImageRecord] = {}
+    for image in file.images:
+        name = PurePosixPath(image.file_name).name
+        other = records.setdefault(name, image)
+        if other is not image:
+            raise DataError(
+                f"{file.path}: the images {other.id} ({other.file_name}) and {image.id} ({image.file_name}) have one "
+                "name, and other files of the vote write other folders: nothing says which is which"
+            )
+    return records
 
 
 def joined_categories(files: Sequence[AnnotationFile]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from data.kins.categories import CATEGORY_IDS, SUPERCATEGORIES
 class KinsAnnotation:
     """One instance."""
 
-    id: int  # unique in its file
+    id: int  # unique in its file; above 0 for programs that read COCO's form
     image_id: int
     class_name: str
     amodal: Rle | list[list[float]]  # the whole object: a run-length code or polygons
@@ -49,12 +50,16 @@ def write_annotations(
         info: what the file says of itself under `info`, as COCO's do.
 
     Raises:
-        DataError: an annotation of an image or class that is not listed, or a mask that cannot be drawn.
+        DataError: an annotation of an image or class that is not listed, an id of several, or a mask that cannot be
+            drawn.
     """
     sizes = {image["id"]: (image["height"], image["width"]) for image in images}
     if len(sizes) != len(images) or len(set(class_names)) != len(class_names):
         raise DataError(f"{path}: image ids and class names must be unique")
     category_ids = _category_ids(class_names)
+    for identifier, count in Counter(annotation.id for annotation in annotations).items():
+        if count > 1:
+            raise DataError(f"{path}: {count} annotations have the id {identifier}")
     records = []
     for annotation in annotations:
         if annotation.image_id not in sizes or annotation.class_name not in category_ids:
@@ -75,7 +80,8 @@ def write_annotations(
             if rle is None:
                 raise DataError(f"{path}: annotation {annotation.id} has no {prefix}_segm: {', '.join(flaws)}")
             x1, y1, x2, y2 = segmentation.bounding_box(rle)
-            record[f"{prefix}_segm"] = mask
+            # Of the forms of a run-length code, the one that every program reads.
+            record[f"{prefix}_segm"] = mask if isinstance(mask, list) else rle
             record[f"{prefix}_bbox"] = [x1, y1, x2 - x1, y2 - y1]
             record[f"{prefix}_area"] = segmentation.area(rle)
         records.append(record)

@@ -12,6 +12,8 @@ from amodal_jax import segmentation
 from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
 from amodal_jax.segmentation import Rle
+from amodal_jax.visible_files import visible_files
+from data.all_problems import map_all
 from data.image_files import checked_size
 from data.kins.orders import clusters_and_orders
 from data.kins.overlaps import box_ious
@@ -21,7 +23,6 @@ from data.kitti3d.labels import CLASS_NAMES, Object3d, read_labels, read_project
 from data.kitti3d.projection import depth, ground_rectangle, project_template
 from data.outputs import check_output_folder
 from data.synthetic.footprints import nearest_first
-from data.worker_processes import map_with_progress
 
 INFO = {
     "description": "Pseudo labels in KINS' form: class-shaped templates in KITTI's 3D boxes, projected. No person has "
@@ -134,17 +135,25 @@ def convert(
         DataError: a file that is missing or damaged, a split that would be empty, or a folder that is there already.
     """
     check_output_folder(out, force=force)
-    paths = sorted(_label_folder(source).glob("*.txt"))
+    paths = visible_files(_label_folder(source), (".txt",))
     if not paths:
         raise DataError(f"{_label_folder(source)} holds no label files (000000.txt ...)")
-    with map_with_progress(
-        read_frame, paths, description="project", unit="frame", workers=workers, progress=progress
-    ) as results:
-        frames = list(results)
+    frames = map_all(
+        read_frame, paths, source=source, description="project", unit="frame", workers=workers, progress=progress
+    )
     ids = itertools.count(1)
     splits = split_scenes([_scene(frame, ids) for frame in frames], test_fraction)
+    outside = sum(frame.outside for frame in frames)
     written = write_scenes(
-        splits, out, KINS_CLASS_NAMES, source=source, link_images=link_images, force=force, info=INFO
+        splits,
+        out,
+        KINS_CLASS_NAMES,
+        source=source,
+        flaws=[f"{outside} objects that lie outside their image"] if outside else [],
+        test_fraction=test_fraction,
+        link_images=link_images,
+        force=force,
+        info=INFO,
     )
     box_ious: dict[tuple[str, int], list[float]] = defaultdict(list)
     for frame in frames:
@@ -152,7 +161,7 @@ def convert(
             box_ious[instance.type, instance.occlusion].append(instance.box_iou)
     return Summary(
         **vars(written),
-        outside=sum(frame.outside for frame in frames),
+        outside=outside,
         box_ious=dict(box_ious),
     )
 

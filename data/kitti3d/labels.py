@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from amodal_jax.errors import DataError
+from amodal_jax.text_file import read_text
+from data.all_problems import raise_all
 
 DONT_CARE = "DontCare"
 CLASS_NAMES = {
@@ -50,36 +52,42 @@ def read_labels(path: Path) -> list[Object3d]:
     """The objects of a label file, without the regions that KITTI marks as `DontCare`.
 
     Raises:
-        DataError: the file cannot be read, or a line is not one of KITTI's; names file and line.
+        DataError: the file cannot be read, or a line is not one of KITTI's; names file and line. `SeveralErrors`, where
+            several are not.
     """
-    objects = []
-    for number, line in enumerate(_lines(path), start=1):
+    objects, errors = [], []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         words = line.split()
         if not words or words[0] == DONT_CARE:
             continue
-        where = f"{path}: line {number}"
-        if len(words) not in (15, 16):
-            raise DataError(f"{where} has {len(words)} fields, a KITTI label has 15 (16 with a score)")
-        if words[0] not in CLASS_NAMES:
-            raise DataError(f"{where} is of the type {words[0]!r}; KITTI's are {', '.join(CLASS_NAMES)}, {DONT_CARE}")
-        values = _numbers(words[1:15], where)
-        truncation, occlusion, _, x1, y1, x2, y2, height, width, length, x, y, z, rotation_y = values
-        if occlusion not in (0, 1, 2, 3):
-            raise DataError(f"{where} has the occlusion level {words[2]}; KITTI's are 0, 1, 2 and 3")
-        if not 0 <= truncation <= 1:
-            raise DataError(f"{where} has a truncation of {words[1]}; it has to lie between 0 and 1")
-        if x2 < x1 or y2 < y1:
-            raise DataError(f"{where} has a 2D box that ends before it begins")
-        if not all(0 < side <= _LARGEST_SIDE for side in (height, width, length)):
-            raise DataError(f"{where} has a 3D box of {height} x {width} x {length} m (height, width, length)")
-        if max(abs(x), abs(y), abs(z)) > _FARTHEST:
-            raise DataError(f"{where} has a 3D box at ({x}, {y}, {z}) m, farther away than any camera sees")
-        objects.append(
-            Object3d(
-                words[0], truncation, int(occlusion), (x1, y1, x2, y2), height, width, length, (x, y, z), rotation_y
-            )
-        )
+        try:
+            objects.append(_object(words, f"{path}: line {number}"))
+        except DataError as error:
+            errors.append(error)
+    raise_all(path, errors)
     return objects
+
+
+def _object(words: list[str], where: str) -> Object3d:
+    if len(words) not in (15, 16):
+        raise DataError(f"{where} has {len(words)} fields, a KITTI label has 15 (16 with a score)")
+    if words[0] not in CLASS_NAMES:
+        raise DataError(f"{where} is of the type {words[0]!r}; KITTI's are {', '.join(CLASS_NAMES)}, {DONT_CARE}")
+    values = _numbers(words[1:15], where)
+    truncation, occlusion, _, x1, y1, x2, y2, height, width, length, x, y, z, rotation_y = values
+    if occlusion not in (0, 1, 2, 3):
+        raise DataError(f"{where} has the occlusion level {words[2]}; KITTI's are 0, 1, 2 and 3")
+    if not 0 <= truncation <= 1:
+        raise DataError(f"{where} has a truncation of {words[1]}; it has to lie between 0 and 1")
+    if x2 < x1 or y2 < y1:
+        raise DataError(f"{where} has a 2D box that ends before it begins")
+    if not all(0 < side <= _LARGEST_SIDE for side in (height, width, length)):
+        raise DataError(f"{where} has a 3D box of {height} x {width} x {length} m (height, width, length)")
+    if max(abs(x), abs(y), abs(z)) > _FARTHEST:
+        raise DataError(f"{where} has a 3D box at ({x}, {y}, {z}) m, farther away than any camera sees")
+    return Object3d(
+        words[0], truncation, int(occlusion), (x1, y1, x2, y2), height, width, length, (x, y, z), rotation_y
+    )
 
 
 def read_projection(path: Path) -> Float[np.ndarray, "3 4"]:
@@ -88,7 +96,7 @@ def read_projection(path: Path) -> Float[np.ndarray, "3 4"]:
     Raises:
         DataError: the file cannot be read, has no P2, or one that projects nothing; names file and line.
     """
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         key, _, values = line.partition(":")
         if key.strip() != "P2":
             continue
@@ -100,16 +108,7 @@ def read_projection(path: Path) -> Float[np.ndarray, "3 4"]:
         if np.abs(projection).max() > 1e6 or not abs(np.linalg.det(projection[:, :3])) > _LEAST_DETERMINANT:
             raise DataError(f"{where} holds no camera matrix")
         return projection
-    raise DataError(f"{path} has no line P2, the left colour camera's matrix; fetch KITTI's calibration files again")
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is no text file: fetch it again") from None
+    raise DataError(f"{path} has no line P2, the matrix by which the left colour camera projects 3D boxes")
 
 
 def _numbers(words: list[str], where: str) -> list[float]:

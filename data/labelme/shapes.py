@@ -2,7 +2,7 @@
 
 How a person says in labelme what KINS needs:
 
-label        the class
+label        the class; `__ignore__` and `_background_` are none, and their shapes are left out
 group_id     the instance, as labelme itself means it: shapes of one label and group_id are one object. A shape without
              a group_id is an object of its own.
 description  the depth, a whole number, 1 for the nearest; alone or as "order 2". It only has to be right among objects
@@ -12,6 +12,7 @@ flags        `visible` marks a shape as the visible part of its object; other sh
 
 import base64
 import binascii
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,20 @@ import numpy as np
 from amodal_jax import segmentation
 from amodal_jax.errors import DataError
 from amodal_jax.image_framing import file_damage, stored_size
-from amodal_jax.json_file import shorten
+from amodal_jax.json_file import read_json, shorten
+from amodal_jax.json_values import truth_value, whole_number
 from amodal_jax.segmentation import Rle
-from data.image_files import base_name, checked_size, is_file
-from data.json_file import name, read_json_object
+from data.all_problems import raise_all
+from data.json_file import name
+from data.labelme.images import ImageOfFile, image_of_file
 
 VISIBLE_FLAG = "visible"
+NO_CLASSES = ("__ignore__", "_background_")
+"""Labels that labelme's own examples have for what is to be ignored: no classes, whether a list of classes has them."""
+
+# `rotation` is what other programs of labelme's form call an `oriented_rectangle`.
+_POLYGONS = ("polygon", "rectangle", "oriented_rectangle", "rotation")
+_CIRCLE_CORNERS = 360  # within 0.04 pixels of a circle of 1000 pixels' radius
 
 _DEPTH_ALONE = re.compile(r"\s*(\d{1,6})\s*")
 _DEPTH_NAMED = re.compile(r"\border\s*[:=]?\s*(\d{1,6})\b", re.IGNORECASE)
@@ -50,43 +59,79 @@ class LabelledImage:
     """One file of labelme."""
 
     path: Path
-    image_path: Path
-    height: int
-    width: int
+    image: ImageOfFile
     objects: tuple[LabelledObject, ...]
     flaws: tuple[str, ...]  # what was wrong, with the file and the shape
+    ignored: int  # shapes with a label that is no class
 
 
-def read_labelled_image(path: Path, image_folders: tuple[Path, ...] = ()) -> LabelledImage:
-    """Reads a file of labelme, and finds its image where the file says, or in other folders by its name.
+def read_labelled_image(
+    path: Path,
+    *,
+    source: Path,
+    image_folders: tuple[Path, ...] = (),
+    class_names: tuple[str, ...] | None = None,
+) -> LabelledImage | None:
+    """Reads a file of labelme and finds its image; gives None for json of another kind.
+
+    Args:
+        path: of the json file.
+        source: the folder of all json files.
+        image_folders: as `data.labelme.images.image_of_file` takes them.
+        class_names: every class; None for whatever occurs.
 
     Raises:
-        DataError: the file is no json of labelme, the image is missing, damaged or of another size, a shape cannot be
-            drawn or is no area, or shapes of one object contradict each other.
+        DataError: the file is no json, the image is missing, damaged or of another size, a shape cannot be drawn, is no
+            area or of no class, or shapes of one object contradict each other; `SeveralErrors`, where it is more than
+            one of these.
     """
-    content = read_json_object(path)
-    shapes, image_name = content.get("shapes"), content.get("imagePath")
-    if not isinstance(shapes, list) or not isinstance(image_name, str):
-        raise DataError(f"{path}: has no list `shapes` and text `imagePath`, as files of labelme have")
-    image_path = _find_image(path, image_name, image_folders)
-    height, width = checked_size(image_path)
-    for key, actual in (("imageHeight", height), ("imageWidth", width)):
+    content = read_json(path)
+    if not isinstance(content, dict) or not {"shapes", "imagePath"} & content.keys():
+        return None
+    shapes = content.get("shapes")
+    if not isinstance(shapes, list):
+        raise DataError(f"{path}: has no list `shapes`, as files of labelme have")
+    image = image_of_file(path, content, image_folders, source)
+    for key, actual in (("imageHeight", image.height), ("imageWidth", image.width)):
         if content.get(key) not in (None, actual):
             raise DataError(
-                f"{path}: {key} is {shorten(content[key])}, but {image_path} has {actual}: it is another image"
+                f"{path}: {key} is {shorten(content[key])}, but {image.path} has {actual}: it is another image"
             )
 
     flaws: list[str] = []
+    errors: list[DataError] = []
+    ignored = 0
     drawn: dict[tuple[str, str], list[_Shape]] = {}
     for number, shape in enumerate(shapes, start=1):
-        read, found = _read_shape(shape, f"{path}: shape {number}", height, width)
+        if isinstance(shape, dict) and name(shape, "label") in NO_CLASSES:
+            ignored += 1
+            continue
+        try:
+            read, found = _read_shape(shape, f"{path}: shape {number}", image.height, image.width)
+            if class_names is not None and read.label not in class_names:
+                raise DataError(
+                    f"{path}: {read.label} (shape {number}) is none of the classes {', '.join(class_names)}"
+                )
+            if read.group is None and read.visible:
+                raise DataError(
+                    f"{path}: shape {number} is flagged as visible; give it the group_id of its amodal shape"
+                )
+        except DataError as error:
+            errors.append(error)
+            continue
         flaws += found
-        name = f"shape {number}" if read.group is None else f"group {read.group}"
-        if read.group is None and read.visible:
-            raise DataError(f"{path}: shape {number} is flagged as visible; give it the group_id of its amodal shape")
-        drawn.setdefault((read.label, name), []).append(read)
-    objects = tuple(_object(path, label, f"{label} ({name})", members) for (label, name), members in drawn.items())
-    return LabelledImage(path, image_path, height, width, objects, tuple(flaws))
+        drawn.setdefault((read.label, _object_name(read, number)), []).append(read)
+    if errors:
+        # What is left of an object would only seem to contradict itself.
+        raise_all(path, errors)
+    objects = []
+    for (label, object_name), members in drawn.items():
+        try:
+            objects.append(_object(path, label, f"{label} ({object_name})", members))
+        except DataError as error:
+            errors.append(error)
+    raise_all(path, errors)
+    return LabelledImage(path, image, tuple(objects), tuple(flaws), ignored)
 
 
 @dataclass(frozen=True)
@@ -96,6 +141,10 @@ class _Shape:
     visible: bool
     depth: int | None
     mask: Rle
+
+
+def _object_name(shape: _Shape, number: int) -> str:
+    return f"shape {number}" if shape.group is None else f"group {shape.group}"
 
 
 def _object(path: Path, label: str, name: str, shapes: list[_Shape]) -> LabelledObject:
@@ -118,41 +167,60 @@ def _object(path: Path, label: str, name: str, shapes: list[_Shape]) -> Labelled
 def _read_shape(shape: Any, where: str, height: int, width: int) -> tuple[_Shape, list[str]]:
     if not isinstance(shape, dict):
         raise DataError(f"{where} is no object")
-    label, group = name(shape, "label"), shape.get("group_id")
+    label, group = name(shape, "label"), whole_number(shape.get("group_id"))
     description, flags = shape.get("description") or "", shape.get("flags") or {}
     if label is None:
         raise DataError(f"{where} has no label that can be printed")
     where = f"{where} ({label})"
-    if group is not None and (not isinstance(group, int) or isinstance(group, bool)):
-        raise DataError(f"{where}: group_id is no whole number")
+    if group is None and shape.get("group_id") is not None:
+        raise DataError(f"{where}: group_id is no whole number, but {shorten(shape['group_id'])}")
     if not isinstance(description, str) or not isinstance(flags, dict):
         raise DataError(f"{where}: description is no text, or flags are no object")
+    visible = truth_value(flags.get(VISIBLE_FLAG, False))
+    if visible is None:
+        raise DataError(
+            f"{where}: the flag '{VISIBLE_FLAG}' is neither true nor false, but {shorten(flags[VISIBLE_FLAG])}"
+        )
     mask, flaws = _mask(shape, where, height, width)
     number = _DEPTH_ALONE.fullmatch(description) or _DEPTH_NAMED.search(description)
     depth = int(number[1]) if number else None
-    return _Shape(label, group, flags.get(VISIBLE_FLAG) is True, depth, mask), [f"{where}: {flaw}" for flaw in flaws]
+    return _Shape(label, group, visible, depth, mask), [f"{where}: {flaw}" for flaw in flaws]
 
 
 def _mask(shape: dict, where: str, height: int, width: int) -> tuple[Rle, tuple[str, ...]]:
     kind, points = shape.get("shape_type") or "polygon", shape.get("points")
     if not isinstance(points, list) or not all(_is_point(point) for point in points):
         raise DataError(f"{where}: points are no list of [x, y]")
-    if kind == "rectangle" and len(points) == 2:
-        (x1, y1), (x2, y2) = points
-        points, kind = [[x1, y1], [x2, y1], [x2, y2], [x1, y2]], "polygon"
+    if kind in ("rectangle", "circle") and len(points) == 2:
+        points, kind = (_corners if kind == "rectangle" else _circle)(*points), "polygon"
     rle: Rle | None
     flaws: tuple[str, ...] = ()
     if kind == "mask":
         rle = _pasted_mask(shape.get("mask"), points, where, height, width)
-    elif kind in ("polygon", "rectangle", "oriented_rectangle"):
+    elif kind in _POLYGONS:
         rle, flaws = segmentation.parse([points], height, width)
+    elif kind == "circle":
+        raise DataError(f"{where}: a circle has two points, its middle and one of its border; this has {len(points)}")
     else:
         raise DataError(
-            f"{where}: is a {shorten(kind)}, which has no area that counts; draw a polygon, rectangle or mask"
+            f"{where}: is a {shorten(kind)}, which has no area that counts; draw a polygon, rectangle, circle or mask, "
+            f"or label it {NO_CLASSES[0]}"
         )
     if rle is None or not segmentation.area(rle):
         raise DataError(": ".join([where, "nothing of it can be drawn in the image", *flaws]))
     return rle, flaws
+
+
+def _corners(corner: list[float], opposite: list[float]) -> list[list[float]]:
+    (x1, y1), (x2, y2) = corner, opposite
+    return [[x1, y1], [x2, y1], [x2, y2], [x1, y2]]
+
+
+def _circle(middle: list[float], border: list[float]) -> list[list[float]]:
+    """The circle around the first point through the second as a polygon."""
+    radius = math.dist(middle, border)
+    angles = (2 * math.pi * corner / _CIRCLE_CORNERS for corner in range(_CIRCLE_CORNERS))
+    return [[middle[0] + radius * math.cos(angle), middle[1] + radius * math.sin(angle)] for angle in angles]
 
 
 def _pasted_mask(encoded: Any, points: list, where: str, height: int, width: int) -> Rle:
@@ -182,13 +250,3 @@ def _is_point(point: Any) -> bool:
         and len(point) == 2
         and all(isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9 for value in point)
     )
-
-
-def _find_image(path: Path, image_name: str, image_folders: tuple[Path, ...]) -> Path:
-    parts = re.split(r"[/\\]", image_name)  # labelme writes the path as the system that it runs on does
-    name = base_name(image_name, str(path))
-    candidates = [path.parent.joinpath(*parts), *(folder / name for folder in image_folders)]
-    for candidate in candidates:
-        if is_file(candidate):
-            return candidate
-    raise DataError(f"{path}: its image {shorten(image_name)} is none of {', '.join(str(one) for one in candidates)}")

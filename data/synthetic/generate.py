@@ -28,6 +28,7 @@ from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
 from amodal_jax.file_lock import try_lock
 from amodal_jax.segmentation import Rle
+from amodal_jax.text_file import read_text
 from data.kins import layout
 from data.kins.orders import clusters_and_orders
 from data.kins.writer import KinsAnnotation, write_annotations
@@ -173,8 +174,8 @@ def _found(out: Path, request: Request, force: bool) -> bool:
     if out.is_dir() and not any(out.iterdir()):
         return False
     try:
-        there = json.loads((out / REQUEST_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        there = json.loads(read_text(out / REQUEST_FILE))
+    except (DataError, ValueError):
         raise DataError(f"{out} exists and holds no synthetic scenes: name another folder, or remove it") from None
     if there == json.loads(request.to_json()):
         return True
@@ -205,7 +206,7 @@ def _write_split(
     ) as scenes:
         for image_id, drawn in enumerate(scenes):
             size = {"width": request.width, "height": request.height}
-            images.append({"id": image_id, "file_name": _file_name(split, image_id).as_posix(), **size})
+            images.append({"id": image_id, "file_name": _file_name(image_id), **size})
             for instance in drawn:
                 annotations.append(KinsAnnotation(len(annotations) + 1, image_id, *instance))
     if not annotations:
@@ -214,8 +215,8 @@ def _write_split(
     write_annotations(path, images, annotations, request.classes)
 
 
-def _file_name(split: str, index: int) -> Path:
-    return layout.IMAGE_FOLDERS[split] / f"{index:06d}.png"
+def _file_name(index: int) -> str:
+    return f"{index:06d}.png"
 
 
 def _write_image(
@@ -231,7 +232,7 @@ def _write_image(
     options = [cv2.IMWRITE_PNG_COMPRESSION, PNG_COMPRESSION]
     _, encoded = cv2.imencode(".png", cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR), options)
     # OpenCV's own writer keeps silent about a full disk.
-    write_atomically(unfinished / "scenes" / _file_name(split, index), encoded.tobytes())
+    write_atomically(unfinished / "scenes" / layout.IMAGE_FOLDERS[split] / _file_name(index), encoded.tobytes())
     amodal = [segmentation.encode(instance.amodal_mask) for instance in scene.instances]
     inmodal = [segmentation.encode(instance.visible_mask) for instance in scene.instances]
     # The scene's own order, not the distance of the middles, says which of two instances hides the other.

@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 
 from amodal_jax.errors import DataError
 from amodal_jax.image_reader import read_image
+from amodal_jax.visible_files import visible_files
 from data.image_files import checked_size
 from data.synthetic.camera import Camera
 
@@ -37,7 +38,7 @@ def find_photographs(folder: Path) -> Photographs:
         DataError: there are none.
         ImageError: one is damaged or too small; names it.
     """
-    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+    paths = visible_files(folder, SUFFIXES)
     if not paths:
         raise DataError(f"{folder} holds no images to draw scenes on ({', '.join(SUFFIXES)})")
     digest = hashlib.sha256()

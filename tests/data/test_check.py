@@ -103,11 +103,17 @@ def add(list_name, *entries):
     return lambda content: content[list_name].extend(copy.deepcopy(entries))
 
 
+def with_empty_runs(x1, y1, x2, y2):
+    rle = segmentation.parse(polygon(x1, y1, x2, y2), HEIGHT, WIDTH).rle
+    first, *others = segmentation.run_lengths(rle["counts"]).tolist()
+    return {"size": [HEIGHT, WIDTH], "counts": [first, 0, 0, 0, 0, *others]}
+
+
 RLE_OF_ANOTHER_SIZE = {"size": [3, 3], "counts": [0, 9]}
 NOTHING_LEFT, THE_SAME = "nothing left", "the same"
-# What follows where a mask is read as another than the file means, and where it is changed.
+# What follows where a mask is changed, and where the visible half of one that the areas speak of is not drawn.
 MEASURED = {kinds.AREA_DISAGREES, "inmodal " + problems.BOX_DISAGREES}
-READ_AS_AMODAL = {(kind, 2) for kind in MEASURED} | {(orders_of_masks.VISIBLE_IN_BOTH, 1, 2)}
+READ_AS_HIDDEN = {(problems.INMODAL_UNKNOWN, 2), (kinds.HIDDEN_UNEXPLAINED, 2)}
 CASES = {
     "area": (spoil_second(a_area=3), {(kinds.AREA_DISAGREES, 2)}, NOTHING_LEFT),
     "no area": (without("i_area"), {(kinds.AREA_MISSING, 2)}, NOTHING_LEFT),
@@ -116,7 +122,7 @@ CASES = {
     "thin box": (spoil_second(i_bbox=[30, 0, 0.5, 30]), {("inmodal " + problems.BOX_UNDER_PIXEL, 2)}, NOTHING_LEFT),
     "no box": (without("a_bbox"), {("amodal " + problems.BOX_UNREADABLE, 2)}, NOTHING_LEFT),
     "huge box": (spoil_second(a_bbox=[0, 0, 10**400, 1]), {("amodal " + problems.BOX_UNREADABLE, 2)}, NOTHING_LEFT),
-    "no inmodal mask": (without("i_segm"), {(problems.INMODAL_MISSING, 2)} | READ_AS_AMODAL, NOTHING_LEFT),
+    "no inmodal mask": (without("i_segm"), READ_AS_HIDDEN, NOTHING_LEFT),
     "two-point polygon": (
         lambda content: content["annotations"][1]["a_segm"].append([1, 2, 3, 4]),
         {(f"amodal mask: {segmentation.POLYGON_TOO_SHORT}", 2)},
@@ -134,7 +140,7 @@ CASES = {
     ),
     "inmodal mask of another size": (
         spoil_second(i_segm=RLE_OF_ANOTHER_SIZE),
-        {(f"inmodal mask: {segmentation.SIZE_DIFFERS}", 2), (problems.INMODAL_UNREADABLE, 2)} | READ_AS_AMODAL,
+        {(f"inmodal mask: {segmentation.SIZE_DIFFERS}", 2)} | READ_AS_HIDDEN,
         NOTHING_LEFT,
     ),
     "amodal mask of another size": (
@@ -241,6 +247,26 @@ CASES = {
     "an id in words": (spoil_second(id="two"), {(kinds.ANNOTATION_WITHOUT_ID, "number 1")}, NOTHING_LEFT),
     "an id as text": (spoil_second(id="2"), {(kinds.NUMBER_AS_TEXT, 2)}, NOTHING_LEFT),
     "an image id as text": (spoil_second(image_id="1"), {(kinds.NUMBER_AS_TEXT, 2)}, NOTHING_LEFT),
+    "an order as text": (spoil_second(ico_id="2"), {(kinds.NUMBER_AS_TEXT, 2)}, NOTHING_LEFT),
+    "an order as text of a fraction": (spoil_second(ico_id=" 2.0 "), {(kinds.NUMBER_AS_TEXT, 2)}, NOTHING_LEFT),
+    "an order as a fraction": (spoil_second(ico_id=2.0), {(kinds.NUMBER_AS_FRACTION, 2)}, NOTHING_LEFT),
+    "an id as a fraction": (spoil_second(id=2.0), {(kinds.NUMBER_AS_FRACTION, 2)}, NOTHING_LEFT),
+    "an id of 0": (spoil_second(id=0), {(kinds.ID_BELOW_ONE, 0)}, NOTHING_LEFT),
+    "iscrowd that is": (spoil_second(iscrowd=1.0), set(), THE_SAME),
+    "iscrowd as text": (spoil_second(iscrowd="0"), {(problems.CROWD_UNREADABLE, 2)}, NOTHING_LEFT),
+    "iscrowd in words": (spoil_second(iscrowd="False"), {(problems.CROWD_UNREADABLE, 2)}, NOTHING_LEFT),
+    "iscrowd of 2": (spoil_second(iscrowd=2), {(problems.CROWD_UNREADABLE, 2)}, THE_SAME),
+    "iscrowd of NaN": (spoil_second(iscrowd=float("nan")), {(problems.CROWD_UNREADABLE, 2)}, THE_SAME),
+    "runs of no pixel": (
+        spoil_second(i_segm=with_empty_runs(30, 0, 45, 30)),
+        {(kinds.EMPTY_RUNS, 2)},
+        NOTHING_LEFT,
+    ),
+    "hidden, by two points": (
+        spoil_second(i_segm=[[30, 0, 31, 1]], i_bbox=[0, 0, 0, 0], i_area=0),
+        {(problems.INMODAL_EMPTY, 2), (kinds.HIDDEN_UNEXPLAINED, 2)},
+        THE_SAME,
+    ),
     "no image id": (
         lambda content: content["annotations"][3].pop("image_id"),
         {(kinds.ANNOTATION_UNUSABLE, 4), (kinds.CATEGORY_UNUSED, 2)},
@@ -262,8 +288,13 @@ CASES = {
         {(kinds.IMAGE_UNUSABLE, "number 1")},
         NOTHING_LEFT,
     ),
-    "an image without annotations, of the same name": (
+    "an image without annotations, of the same name in another folder": (
         add("images", {"id": 2, "file_name": "x/000001.png", "height": 9, "width": 9}),
+        {(kinds.IMAGE_EMPTY, 2)},
+        THE_SAME,
+    ),
+    "an image without annotations, of the same name": (
+        add("images", {"id": 2, "file_name": ".\\000001.png", "height": 9, "width": 9}),
         {(kinds.IMAGE_EMPTY, 2), (kinds.FILE_NAME_TWICE, 1, 2)},
         THE_SAME,
     ),
@@ -392,7 +423,7 @@ def test_scenes_made_by_the_rules_have_no_errors(data):
     clusters, numbers = clusters_and_orders(masks, range(count))
     content = scene()
     content["annotations"] = [
-        {**annotation(index, box, order=numbers[index], cluster=clusters[index]), "i_segm": visible}
+        {**annotation(1 + index, box, order=numbers[index], cluster=clusters[index]), "i_segm": visible}
         for index, (box, visible) in enumerate(zip(boxes, inmodal_masks(masks, clusters, numbers), strict=True))
     ]
     for entry in content["annotations"]:

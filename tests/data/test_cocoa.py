@@ -144,6 +144,47 @@ def test_images_that_lie_in_their_place_stay_there(source, tmp_path, link):
     assert (tmp_path / "out" / IMAGE_FOLDERS["test"] / "first.png").read_bytes() == picture
 
 
+@pytest.mark.parametrize(("stuff", "kept"), [(0, 5), (0.0, 5), (False, 5), (1, 4), (1.0, 4), (True, 4)])
+def test_stuff_is_what_it_says_however_it_is_written(source, tmp_path, stuff, kept):
+    content = json.loads((source / "second.json").read_text())
+    content["regions"][0] |= {"isStuff": stuff, "order": 1.0}
+    content["image_id"] = 12.0
+    (source / "second.json").write_text(json.dumps(content))
+    assert convert(source, tmp_path / "out", test_fraction=None).instances["train"] == kept
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        *(("isStuff", value, "'isStuff' is neither true nor false") for value in ("0", "false", 2, float("nan"), None)),
+        *(("order", value, "has no whole number under 'order'") for value in ("1", True, 1.5, None)),
+    ],
+)
+def test_what_says_nothing_is_named_and_not_guessed(source, tmp_path, field, value, words):
+    content = json.loads((source / "second.json").read_text())
+    content["regions"][1][field] = value
+    (source / "second.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=rf"second\.json: region 2.*{words}"):
+        convert(source, tmp_path / "out", test_fraction=None)
+
+
+def test_what_is_hidden_says_what_is_visible(source, tmp_path):
+    content = json.loads((source / "first.json").read_text())
+    visible = content["regions"][0].pop("visible_mask")
+    pixels = np.zeros((HEIGHT, WIDTH), bool)
+    pixels[5:15, 5:15] = True
+    content["regions"][0] |= {"invisible_mask": segmentation.encode(pixels), "occlude_rate": 0.5}
+    content["regions"][3] |= {"visible_mask": [], "occlude_rate": 1}
+    (source / "first.json").write_text(json.dumps(content))
+    summary = convert(source, tmp_path / "out", test_fraction=None)
+    plate, _, cup = read(tmp_path / "out", "train")["annotations"][:3]
+    assert plate["i_segm"] == visible
+    assert cup["i_area"] == 0
+    assert [flaw.split(": ", 1)[1] for flaw in summary.flaws] == [
+        "region 4: inmodal mask without a pixel: kept, as wholly hidden"
+    ]
+
+
 def test_flawed_regions_are_named(source, tmp_path):
     content = json.loads((source / "second.json").read_text())
     content["regions"][0]["segmentation"] = [1, 2, 3, 4]

@@ -24,7 +24,8 @@ from amodal_jax import segmentation
 from amodal_jax.errors import AmodalJaxError, DataError
 from amodal_jax.metrics import AnnotatedImages
 from amodal_jax.results_files import read_results
-from data.cocoa.convert import read_region_file
+from data.cocoa.annotation_files import find_annotations
+from data.cocoa.convert import read_regions
 from data.commands import (
     browse,
     check,
@@ -308,6 +309,23 @@ def cocoa_content() -> dict:
     return {"image_id": 5, "regions": regions}
 
 
+def released_cocoa_content() -> dict:
+    """The json file of a split, with one image."""
+    listed = {"id": 11, "file_name": "val2014/a.png", "width": WIDTH, "height": HEIGHT}
+    return {
+        "images": [listed],
+        "annotations": [cocoa_content() | {"image_id": 11, "id": 1, "size": 3, "author": "ann"}],
+    }
+
+
+def released_cocoa(folder: Path, damage: Callable[[Any], bytes]) -> None:
+    source = folder / "source"
+    source.mkdir()
+    image(source / "a.png")
+    (source / "split.json").write_bytes(damage(released_cocoa_content()))
+    convert(from_cocoa, source / "split.json", folder)
+
+
 def cocoa(folder: Path, damage: Callable[[Any], bytes]) -> None:
     source = folder / "source"
     source.mkdir()
@@ -412,6 +430,7 @@ COMMANDS = {
     "kins 2020": kins("2020"),
     "kins 2019": kins("2019"),
     "cocoa": cocoa,
+    "released cocoa": released_cocoa,
     "d2sa": d2sa,
     "labelme": labelme,
     "results": results,
@@ -430,7 +449,9 @@ def read_annotations(path: Path) -> None:
     file = read_annotation_file(path)
     assert all(name.isprintable() for name in file.categories.values())
     for record in file.images:
-        assert record.file_name == Path(record.file_name).name
+        # A path below whatever folder.
+        assert not Path(record.file_name).is_absolute()
+        assert not {"", ".", ".."} & set(record.file_name.split("/"))
         assert record.file_name.isprintable()
         for annotation in record.annotations:
             instance, _ = read_instance(annotation, KEYS[file.release], record.height, record.width)
@@ -442,15 +463,16 @@ def read_annotations(path: Path) -> None:
 
 
 def read_cocoa(path: Path) -> None:
-    file = read_region_file(path, include_stuff=True, renames={})
-    for region in file.regions:
-        assert region.class_name.isprintable()
-        check_mask(region.amodal, HEIGHT, WIDTH)
-        check_mask(region.visible, HEIGHT, WIDTH)
+    for annotated in find_annotations(path).images:
+        for region in read_regions(annotated, include_stuff=True, renames={}).regions:
+            assert region.class_name.isprintable()
+            check_mask(region.amodal, HEIGHT, WIDTH)
+            check_mask(region.visible, HEIGHT, WIDTH)
 
 
 def read_labelme(path: Path) -> None:
-    for thing in read_labelled_image(path).objects:
+    image = read_labelled_image(path, source=path.parent)
+    for thing in image.objects if image else ():
         assert thing.name.isprintable()
         check_mask(thing.amodal, HEIGHT, WIDTH)
         check_mask(thing.visible or thing.amodal, HEIGHT, WIDTH)
@@ -471,6 +493,7 @@ READERS = {
     "kins 2019": (kins_content("2019"), read_annotations),
     "d2sa": (d2sa_content(), read_annotations),
     "cocoa": (cocoa_content(), read_cocoa),
+    "released cocoa": (released_cocoa_content(), read_cocoa),
     "labelme": (labelme_content(), read_labelme),
     "results": (results_content(), read_every_kind),
 }

@@ -1,5 +1,6 @@
 """The builder, with what it built read back by TFDS alone and compared with the annotation files."""
 
+import dataclasses
 import importlib.util
 import json
 import shutil
@@ -17,6 +18,7 @@ from amodal_jax.config import KINS_CLASS_NAMES
 from amodal_jax.errors import DataError
 from amodal_jax.mask_crops import crop_mask, unpack_crop
 from data.kins import make_dummy_data, problems
+from data.kins.annotations import check_images_exist, read_annotation_file
 from data.kins.kins_dataset_builder import REPORT_FILE, Builder
 from data.kins.layout import ANNOTATION_FILES, IMAGE_FOLDERS
 
@@ -222,6 +224,37 @@ def test_a_missing_image_is_named(manual_dir, tmp_path):
     message = fails_without_a_trace(manual_dir, tmp_path / "built")
     assert "testing/image_2/000001.png" in message
     assert "image id 1" in message
+    assert "put them there" in message
+    assert "cvlibs.net" not in message  # the dummy data are no KINS
+
+
+def test_only_kins_is_told_where_to_fetch_kitti(manual_dir, tmp_path):
+    file = read_annotation_file(manual_dir / "update_train_2020.json")
+    (image, *_), empty = file.images, tmp_path / "empty"
+    many = tuple(dataclasses.replace(image, id=number, file_name=f"{number:06d}.png") for number in range(7474))
+    with pytest.raises(DataError, match=r"(?s)7474 of the 7474 images .*cvlibs.net"):
+        check_images_exist(dataclasses.replace(file, images=many), empty)
+    for other in (
+        dataclasses.replace(file, images=many[:500]),
+        dataclasses.replace(file, images=tuple(dataclasses.replace(one, file_name=f"{one.id}.jpg") for one in many)),
+        dataclasses.replace(file, images=many, categories={1: "apple"}),
+        dataclasses.replace(file, images=many, categories={1: "car"}),
+    ):
+        with pytest.raises(DataError, match="images of .* are missing, .*; put them there") as error:
+            check_images_exist(other, empty)
+        assert "cvlibs" not in str(error.value)
+
+
+def test_a_missing_split_of_other_data_is_named_without_kitti(manual_dir, tmp_path):
+    content = json.loads((manual_dir / "update_train_2020.json").read_text())
+    for category in content["categories"]:
+        category["name"] += "s"
+    (manual_dir / "update_train_2020.json").write_text(json.dumps(content))
+    (manual_dir / "update_test_2020.json").unlink()
+    message = fails_without_a_trace(manual_dir, tmp_path / "built", release="2020")
+    assert "update_test_2020.json is missing" in message
+    assert "both splits" in message
+    assert "cvlibs.net" not in message
 
 
 def test_a_cut_off_image_is_named(manual_dir, tmp_path):

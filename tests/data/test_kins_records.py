@@ -169,7 +169,30 @@ def test_a_box_near_its_masks_is_kept_and_cut_off_at_the_border(record_of):
     assert box_of(instance) == (40, 10, 60, 30)
 
 
-@pytest.mark.parametrize("order", [None, "first", 2**63])
+@pytest.mark.parametrize(
+    ("iscrowd", "is_crowd"), [(0, False), (0.0, False), (False, False), (1, True), (1.0, True), (True, True)]
+)
+def test_a_crowd_is_what_it_says_however_it_is_written(record_of, iscrowd, is_crowd):
+    (instance,), problems = record_of(good_annotation(iscrowd=iscrowd))
+    assert problems == []
+    assert instance["is_crowd"] is is_crowd
+
+
+@pytest.mark.parametrize("iscrowd", ["0", "1", "false", "true", "", 2, -1, 0.5, float("nan"), None, [], [1]])
+def test_what_says_nothing_of_a_crowd_is_a_problem_and_no_crowd(record_of, iscrowd):
+    (instance,), problems = record_of(good_annotation(iscrowd=iscrowd))
+    assert problems == [kinds.CROWD_UNREADABLE]
+    assert instance["is_crowd"] is False
+
+
+def test_whole_numbers_are_read_however_they_are_written(record_of):
+    (instance,), problems = record_of(good_annotation(oco_id=3.0, ico_id=2.0))
+    assert problems == []
+    assert (instance["cluster_id"], instance["occlusion_order"]) == (3, 2)
+    assert {type(instance[key]) for key in ("cluster_id", "occlusion_order")} == {int}
+
+
+@pytest.mark.parametrize("order", [None, "first", 2**63, "2", 1.5, True, float("nan")])
 def test_an_order_that_is_none_is_minus_one(record_of, order):
     (instance,), problems = record_of(good_annotation(ico_id=order))
     assert problems == [kinds.ORDER_MISSING]
@@ -222,9 +245,34 @@ def test_annotations_of_what_is_not_listed_are_problems(read_changed):
     assert sum(len(image.annotations) for image in file.images) == 7
 
 
+def test_ids_that_a_table_made_fractions_of_are_whole(read_changed):
+    def spoil(content):
+        for entry in (*content["images"], *content["annotations"], *content["categories"]):
+            entry |= {key: float(value) for key, value in entry.items() if isinstance(value, int)}
+
+    file = read_changed(spoil)
+    assert file.problems == ()
+    assert {type(identifier) for identifier in (*file.categories, *(image.id for image in file.images))} == {int}
+    for image in file.images:
+        assert {type(value) for value in image.to_json().values()} == {int, str}
+        for annotation in image.annotations:
+            assert {type(annotation[key]) for key in ("id", "image_id", "category_id")} == {int}
+
+
 @pytest.mark.parametrize(
     ("release", "edit", "words"),
     [
+        (
+            "2020",
+            lambda c: c["annotations"][2].update(id="3"),
+            "annotation 2 has no whole number under 'id', but \"3\"",
+        ),
+        (
+            "2020",
+            lambda c: c["annotations"][2].update(id=True),
+            "annotation 2 has no whole number under 'id', but true",
+        ),
+        ("2020", lambda c: c["images"][1].update(file_name="a\x1b/1.png"), "as the name of its image"),
         ("2020", lambda c: c.pop("images"), "'images'"),
         ("2020", lambda c: c.pop("categories"), "'categories'"),
         ("2020", lambda c: c.update(annotations="none"), "'annotations'"),

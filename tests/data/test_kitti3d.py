@@ -220,6 +220,44 @@ def test_a_damaged_calibration_is_named_by_file_and_line(tmp_path, text, message
         read_projection(path)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+def test_files_of_windows_are_read(tmp_path, encoding):
+    folder = _write_kitti(tmp_path / "kitti", [[APART, CAR, VAN_BEHIND, DONT_CARE]])
+    expected = read_frame(folder / "label_2" / "000000.txt")
+    for name in ("label_2", "calib"):
+        path = folder / name / "000000.txt"
+        path.write_bytes(path.read_text().replace("\n", "\r\n").encode(encoding))
+    assert read_frame(folder / "label_2" / "000000.txt") == expected
+    (folder / "label_2" / "000000.txt").write_bytes(f"{CAR}\n# Straße\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"000000.txt: is not UTF-8 \(byte 0xdf in line 2\); save it as UTF-8"):
+        read_frame(folder / "label_2" / "000000.txt")
+
+
+def test_all_damaged_lines_of_all_files_are_told_in_one_run(tmp_path, dataset):
+    folder = _write_kitti(
+        tmp_path, [[CAR, CAR.replace("Car", "Bus")], [CAR], [CAR[:30], CAR, CAR.replace("12.0", "x")]]
+    )
+    (folder / "calib" / "000001.txt").unlink()
+    (folder / "label_2" / "._000000.txt").write_bytes(b"\0\5\x16\7")
+    code, _, error = dataset("from-kitti3d", folder, "--out", tmp_path / "out")
+    assert code == 1
+    assert "4 things are wrong" in error
+    for words in (
+        "000000.txt: line 2 is of the type",
+        "calib/000001.txt: there",
+        "000002.txt: line 1 ",
+        "000002.txt: line 3 ",
+    ):
+        assert words in error
+
+
+def test_objects_outside_their_images_are_why_a_dataset_is_empty(tmp_path):
+    folder = _write_kitti(tmp_path, [[BESIDE], [BESIDE, DONT_CARE]])
+    with pytest.raises(DataError, match=r"no instance. .* \(1\):\s2 objects that lie outside") as error:
+        convert(folder, tmp_path / "out", test_fraction=None, progress=False)
+    assert "choose another" not in str(error.value)
+
+
 def test_missing_files_are_named(tmp_path):
     with pytest.raises(DataError, match="holds neither"):
         convert(tmp_path, tmp_path / "out", test_fraction=0.5, progress=False)

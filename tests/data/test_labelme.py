@@ -17,72 +17,7 @@ from data.kins.inmodal_masks import inmodal_masks
 from data.kins.layout import ANNOTATION_FILES, IMAGE_FOLDERS
 from data.kins.orders import clusters_and_orders
 from data.labelme.convert import convert
-
-HEIGHT, WIDTH = 30, 40
-
-
-def box(x1, y1, x2, y2):
-    return [[x1, y1], [x2, y1], [x2, y2], [x1, y2]]
-
-
-def mask_of(x1, y1, x2, y2):
-    mask = np.zeros((HEIGHT, WIDTH), bool)
-    mask[y1:y2, x1:x2] = True
-    return mask
-
-
-def shape(label, points, description="", group=None, visible=None, kind="polygon", **other):
-    flags = {} if visible is None else {"visible": visible}
-    return {
-        "label": label,
-        "points": points,
-        "group_id": group,
-        "description": description,
-        "shape_type": kind,
-        "flags": flags,
-        "mask": None,
-        **other,
-    }
-
-
-CAR = shape("car", box(10, 5, 30, 15), "2")
-VAN = shape("van", box(5, 2, 15, 20), "order 1")
-ALONE = shape("pedestrian", box(32, 20, 38, 26))
-
-
-def content(shapes, image="../images/000001.png"):
-    return {
-        "version": "6.0.0",
-        "flags": {},
-        "shapes": shapes,
-        "imagePath": image,
-        "imageData": None,
-        "imageHeight": HEIGHT,
-        "imageWidth": WIDTH,
-    }
-
-
-@pytest.fixture
-def project(tmp_path):
-    """Writes a project of one image, or of several, and gives the folder of its json files."""
-    (tmp_path / "images").mkdir()
-
-    def write(*lists_of_shapes, folder="annotations", **changes):
-        (tmp_path / folder).mkdir(exist_ok=True)
-        for number, shapes in enumerate(lists_of_shapes, start=1):
-            name = f"{number:06d}"
-            cv2.imwrite(str(tmp_path / "images" / f"{name}.png"), np.full((HEIGHT, WIDTH, 3), number, np.uint8))
-            text = json.dumps(content(shapes, f"../images/{name}.png") | changes)
-            (tmp_path / folder / f"{name}.json").write_text(text)
-        return tmp_path / folder
-
-    return write
-
-
-def converted(folder, **options):
-    out = folder.parent / "out"
-    convert(folder, out, **{"test_fraction": None, **options})
-    return json.loads((out / ANNOTATION_FILES["2020"]["train"]).read_text())["annotations"]
+from tests.data.labelme_project import ALONE, CAR, HEIGHT, VAN, WIDTH, box, content, converted, mask_of, shape
 
 
 def masks(entry, key):
@@ -110,6 +45,13 @@ def test_a_drawn_visible_part_is_taken_and_shapes_of_one_group_are_one_object(pr
     np.testing.assert_array_equal(masks(car, "a_segm"), mask_of(10, 5, 30, 15))
     np.testing.assert_array_equal(masks(car, "i_segm"), mask_of(16, 6, 30, 15))
     assert (car["ico_id"], van["ico_id"]) == (2, 1)
+
+
+@pytest.mark.parametrize(("flag", "visible"), [(1, True), (1.0, True), (True, True), (0, False), (0.0, False)])
+def test_the_flag_is_true_however_it_is_written(project, flag, visible):
+    whole, part = shape("car", box(10, 5, 30, 15), group=1), shape("car", box(16, 6, 30, 15), group=1.0)
+    (car,) = converted(project([whole, part | {"flags": {"visible": flag}}]))
+    assert car["i_area"] == (14 * 9 if visible else 200)
 
 
 def test_visible_parts_say_the_order_where_there_are_no_numbers(project):
@@ -207,12 +149,23 @@ def test_windows_paths_and_other_folders(project, tmp_path):
             r"different numbers in their descriptions: \[1, 2\]",
         ),
         ([shape("car", [[1, 1], [9, 9]], kind="line")], 'is a "line", which has no area'),
+        ([shape("car", [[1, 1], [9, 9], [3, 3]], kind="circle")], "a circle has two points, .*; this has 3"),
+        ([shape("car", [[1, 1], [1, 1]], kind="circle")], "nothing of it can be drawn"),
         ([shape("car", [[1, 1], [9, 9]])], "nothing of it can be drawn in the image: polygon of fewer than three"),
         ([shape("car", box(50, 50, 60, 60))], "nothing of it can be drawn"),
         ([shape("car", [[1, 1], [2, float("nan")], [3, 4]])], "points are no list"),
         ([shape("  ", box(1, 1, 9, 9))], "shape 1 has no label"),
         ([shape("a\x1b[2J", box(1, 1, 9, 9))], "shape 1 has no label"),
-        ([shape("car", box(1, 1, 9, 9), group="a")], "group_id is no whole number"),
+        ([shape("car", box(1, 1, 9, 9), group="a")], 'group_id is no whole number, but "a"'),
+        ([shape("car", box(1, 1, 9, 9), group="1")], 'group_id is no whole number, but "1"'),
+        ([shape("car", box(1, 1, 9, 9), group=True)], "group_id is no whole number, but true"),
+        *(
+            (
+                [shape("car", box(1, 1, 9, 9), group=1) | {"flags": {"visible": flag}}],
+                f"shape 1 .car.: the flag 'visible' is neither true nor false, but {shown}",
+            )
+            for flag, shown in (("true", '"true"'), ("0", '"0"'), (2, "2"), (float("nan"), "NaN"), (None, "none"))
+        ),
         ([shape("car", [[1, 1], [9, 9]], kind="mask", mask="no png")], "its mask is no PNG image"),
         ([5], "shape 1 is no object"),
         ("none", "has no list `shapes`"),
