@@ -79,7 +79,6 @@ def evaluate_detector(
     # TensorFlow is imported only where a dataset is read: training may do without it.
     from amodal_jax.input_pipeline import evaluation_batches
 
-
     def prepare() -> AnnotatedImages:
         images = read_fitting_truth(config) if truth is None else truth
         if output_dir is not None:
@@ -118,9 +117,7 @@ def evaluate_detector(
     return from_first_process(score)
 
 
-def _gathered(
-    found: Iterator[list[ImageResults]], stop_requested: Callable[[], bool]
-) -> Iterator[list[ImageResults]]:
+def _gathered(found: Iterator[list[ImageResults]], stop_requested: Callable[[], bool]) -> Iterator[list[ImageResults]]:
     """What all processes find, a few batches at a time, on the first process; nothing on the others.
 
     Raises:

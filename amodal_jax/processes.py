@@ -1,4 +1,4 @@
-"""What the processes of one job tell each other on the host. The first of them is the one that keeps, prints and writes.
+"""What the processes of one job tell each other on the host. The first of them is the one that keeps and writes.
 
 Every process has to call these functions, in the same order. With one process alone nothing is sent. Values travel as
 JSON, which keeps every number as it is.

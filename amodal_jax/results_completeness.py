@@ -54,8 +54,8 @@ def check_completeness(
             names += ["..."] * (len(missing) > _NAMED)
             complaints.append(
                 f"{path}: {len(missing)} of {len(with_objects)} images with objects have no result "
-                f"({', '.join(names)}), so that all of their objects count as missed; if the file is a part of several, "
-                "join them"
+                f"({', '.join(names)}), so that all of their objects count as missed; if there are "
+                "files of other parts, join them"
             )
     if strict and complaints:
         raise DataError("; ".join(complaints))

@@ -33,6 +33,7 @@ from jaxtyping import Array, Int
 from amodal_jax import losses
 from amodal_jax.atomic_file import write_atomically
 from amodal_jax.build import Variables, build_detector, initialise
+from amodal_jax.canvas import check_input_canvas
 from amodal_jax.checkpoint import (
     Checkpoint,
     CheckpointWriter,

@@ -8,9 +8,9 @@ network's input canvas, --model.input.height and --model.input.width. Writes met
 detections_inmodal.json: by default to `evaluation` in the run, as the training does, or to `evaluation_best`.
 
 Result files are in COCO's results format; either one will do. Det is measured on the boxes of the amodal file, or on
-those of --results-det. A file that holds detections twice, or none in images with objects, is warned of; --strict refuses
-it. The split is --data.test-split, and --model.occlusion.threshold decides what is occluded. Writes metrics.json where
---out says. docs/evaluation.md describes the protocol and the files.
+those of --results-det. A file with a detection twice, or with none in an image that has objects, is warned of, and
+refused with --strict. The split is --data.test-split, and --model.occlusion.threshold decides what is occluded. Writes
+metrics.json where --out says. docs/evaluation.md describes the protocol and the files.
 """
 
 import argparse

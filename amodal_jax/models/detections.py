@@ -44,8 +44,9 @@ def select_detections(
     """One image's detections (torchvision's `postprocess_detections`).
 
     Every proposal is a candidate for every class, with the box that its class's deltas give, clipped to the image of
-    `height` x `width` input pixels; candidates over the score threshold go through NMS class by class. Of each class the
-    best `max_detections_per_class` remain, and of those the best `max_detections`. D is no more than there can be.
+    `height` x `width` input pixels; candidates over the score threshold go through NMS class by class. The best
+    `max_detections_per_class` of each class remain, and of those the best `max_detections`. D is no more than there can
+    be.
     """
     scores = jax.nn.softmax(logits)[:, 1:].T  # [K, N]
     boxes = box_ops.decode(deltas[:, 1:], proposals.boxes[:, None], weights=box_weights)
