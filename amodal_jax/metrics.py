@@ -18,6 +18,7 @@ from pycocotools.cocoeval import COCOeval
 from amodal_jax import segmentation
 from amodal_jax.config import OCCLUSION_THRESHOLD
 from amodal_jax.errors import DataError
+from amodal_jax.occlusion import is_occluded
 
 Result = dict[str, Any]
 """One detection in COCO's results format: `image_id`, `category_id`, `bbox` (xywh, pixels), `score`, and in lists of
@@ -121,7 +122,7 @@ def results_from_truth(truth: AnnotatedImages) -> dict[str, list[Result]]:
             "category_id": instance.category_id,
             "bbox": list(instance.box),
             "score": 1.0,
-            "occluded": float(instance.occlusion_ratio > OCCLUSION_THRESHOLD),
+            "occluded": float(is_occluded(instance.occlusion_ratio)),
         }
         results["det"].append(common)
         results["amodal"].append(common | {"segmentation": instance.amodal_rle})
@@ -229,7 +230,8 @@ def _occlusion_accuracy(
 
     def is_called_occluded(place: int) -> bool | None:
         if from_masks:
-            return _hidden_share(*(results[kind][place]["segmentation"] for kind in ("amodal", "inmodal"))) > threshold
+            masks = (results[kind][place]["segmentation"] for kind in ("amodal", "inmodal"))
+            return bool(is_occluded(_hidden_share(*masks), threshold))
         probability = found[place].get("occluded")
         return None if probability is None else probability > 0.5
 
@@ -244,7 +246,7 @@ def _occlusion_accuracy(
             if called is None:
                 continue
             matches += 1
-            correct += called == (truth.instances[int(truth_id) - 1].occlusion_ratio > threshold)
+            correct += called == bool(is_occluded(truth.instances[int(truth_id) - 1].occlusion_ratio, threshold))
     if not matches:
         return {}
     metrics = {"occlusion_accuracy": correct / matches, "occlusion_matches": matches}
@@ -261,7 +263,7 @@ def _same_detections(results: dict[str, list[Result]]) -> bool:
 def _hidden_share(amodal: segmentation.Rle, inmodal: segmentation.Rle) -> float:
     """The share of an amodal mask that is outside the inmodal one; 0 of a mask without pixels."""
     whole = segmentation.area(amodal)
-    return 1 - segmentation.intersection_area(amodal, inmodal) / whole if whole else 0.0
+    return (whole - segmentation.intersection_area(amodal, inmodal)) / whole if whole else 0.0
 
 
 def _recall_by_occlusion(evaluation: COCOeval, truth: AnnotatedImages) -> dict[str, float]:
@@ -272,6 +274,6 @@ def _recall_by_occlusion(evaluation: COCOeval, truth: AnnotatedImages) -> dict[s
                 continue
             ratio = truth.instances[truth_id - 1].occlusion_ratio
             for level, (lower, upper) in OCCLUSION_LEVELS.items():
-                if lower < ratio <= upper:
+                if is_occluded(ratio, lower) and not is_occluded(ratio, upper):
                     found[level].append(match["gtMatches"][:, column] > 0)
     return {level: float(np.mean(matched)) for level, matched in found.items() if matched}

@@ -17,12 +17,13 @@ import numpy as np
 
 import amodal_jax
 from amodal_jax.atomic_file import write_atomically
-from amodal_jax.config import CONFIG_FILE, OCCLUSION_THRESHOLD, Config, field_lines, read_config
+from amodal_jax.config import CONFIG_FILE, Config, field_lines, read_config
 from amodal_jax.errors import AmodalJaxError, ConfigError, DataError, ImageError
 from amodal_jax.gallery import GalleryObject, Picture, gallery_card, palette_css
 from amodal_jax.line_chart import LINE_COLOURS, line_chart
 from amodal_jax.metrics import KINDS, OCCLUSION_LEVELS, SUMMARY
 from amodal_jax.metrics_log import Series, read_metrics_log
+from amodal_jax.occlusion import is_occluded
 from amodal_jax.text_file import read_text
 
 _IMAGE_BYTES = 8_000_000  # of all JPEGs together; base64 makes a third more of it
@@ -323,7 +324,7 @@ def _truth(record: dict[str, Any], config: Config, image_size: tuple[int, int]) 
                 class_name=class_name,
                 box=(x1, y1, x2, y2),
                 score=None,
-                remark=f"{ratio:.0%} hidden" if ratio > OCCLUSION_THRESHOLD else "",
+                remark=f"{ratio:.0%} hidden" if is_occluded(ratio) else "",
                 details=f"{class_name}, {ratio:.1%} hidden, annotation {int(objects['id'][index])}",
                 amodal_rle={"size": list(image_size), "counts": objects["amodal_rle"][index]},
                 inmodal_rle={"size": list(image_size), "counts": objects["inmodal_rle"][index]},

@@ -142,6 +142,7 @@ def test_another_canvas_for_every_platform(predictor, tmp_path):
     assert sheet == {
         "class_names": list(config.model.class_names),
         "mask_threshold": 0.5,
+        "mask_paste": "pixel_centres",
         "batch_size": 1,
         "height": 70,
         "width": 120,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from amodal_jax.config import OCCLUSION_THRESHOLD
+from amodal_jax.occlusion import is_occluded
 from data.image_lookup import find_paths
 from data.kins.annotations import AnnotationFile
 from data.kins.image_measures import ImageMeasurer, ImageMeasures
@@ -128,7 +128,7 @@ def summarise(images: Iterable[ImageMeasures], class_names: Iterable[str]) -> St
         covered_share=sum(image.covered_pixels for image in images) / pixels if pixels else None,
         mean_covered_share=_mean([image.covered_pixels / image.pixels for image in images if image.pixels]),
         occluded_share=_mean(ratios > 0),
-        noticeably_occluded_share=_mean(ratios > OCCLUSION_THRESHOLD),
+        noticeably_occluded_share=_mean(is_occluded(ratios)),
         mean_occlusion_ratio=_mean(ratios),
         mean_occlusion_ratio_of_occluded=_mean(occluded),
         classes={name: counted[name] for name in dict.fromkeys(class_names)},
