@@ -461,12 +461,38 @@ def test_the_script_scores_files_of_any_tool(config, evaluated, tmp_path):
     assert {name: content[name] for name in metrics} == metrics
 
 
+def test_the_script_says_what_is_there_twice_or_not_there_and_strictly_refuses_it(config, evaluated, tmp_path):
+    _, folder = evaluated
+    found = json.loads((folder / "detections_amodal.json").read_text())
+    path = tmp_path / "part.json"
+    path.write_text(json.dumps([one for one in found if one["image_id"] == 0] * 2))
+    places = ["--dataset", config.data.directory, "--data.test-split", "train", "--out", tmp_path / "out"]
+    command = script("--results-amodal", path, *places)
+    strict = subprocess.run([*command, "--strict"], capture_output=True, text=True, timeout=600)
+    assert strict.returncode == 1
+    last = strict.stderr.splitlines()[-1]
+    assert last.startswith(f"error: {path}: 10 of 20 results have the image, class, score and place")
+    assert "warning" not in strict.stderr
+    assert not (tmp_path / "out").exists()
+
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
+    assert result.returncode == 0
+    lines = result.stdout.splitlines()
+    warnings = [number for number, line in enumerate(lines) if line.startswith(f"warning: {path}: ")]
+    assert len(warnings) == 2
+    assert max(warnings) < next(number for number, line in enumerate(lines) if line.startswith("Amodal Seg"))
+    content = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert content["repeated_detections"] == {"amodal": 10}
+    assert content["images_without_detections"] == {"amodal": 2}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "name either a --checkpoint, or result files"),
         (["--checkpoint", "run", "--results-det", "a.json"], "name either a --checkpoint, or result files"),
         (["--results-det", "a.json", "--best"], "--best cannot be set"),
+        (["--checkpoint", "run", "--strict"], "--strict cannot be set"),
         (["--results-det", "a.json", "--evaluation.score-threshold", "0.5"], "--evaluation.score-threshold cannot be"),
         (["--results-det", "a.json", "--dataset", "/nowhere"], "/nowhere: no such dataset"),
     ],
