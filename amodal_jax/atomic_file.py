@@ -27,9 +27,14 @@ def replacing(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", ignore_cleanup_errors=True) as workshop:
         new, old = Path(workshop) / "new", Path(workshop) / "old"
         yield new
-        if path.is_dir() and not path.is_symlink():
-            os.replace(path, old)  # only a folder that is empty can be replaced at one go
-        os.replace(new, path)
+        try:
+            if path.is_dir() and not path.is_symlink():
+                os.replace(path, old)  # only a folder that is empty can be replaced at one go
+            os.replace(new, path)
+        except BaseException:
+            if old.exists() and not path.exists():
+                os.replace(old, path)
+            raise
 
 
 def make_folder(path: Path) -> None:

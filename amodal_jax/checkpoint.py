@@ -3,7 +3,8 @@
 A run directory holds `config.json` and `checkpoints`, in it `last` with the newest ones and `best` with the one that
 evaluated best. A checkpoint is a folder named by its step that holds everything that is needed to use it and to go on
 from it: the network's variables, the optimiser's state, and a JSON with the configuration, the position in the data
-and, in `best`, the evaluation's figures. Orbax writes to a temporary folder and renames it when it is whole.
+and, in `best`, the evaluation's figures. Orbax writes to a temporary folder and renames it when it is whole. One of the
+same step is called `STEP.replaced` between the two renamings that put a new one in its place, and is read there.
 """
 
 import contextlib
@@ -43,6 +44,7 @@ Kind = Literal["last", "best"]
 _EVALUATIONS: dict[Kind, str] = {"last": "evaluation", "best": "evaluation_best"}  # folders of a run directory
 _ITEMS = ("variables", "optimizer", "info")
 _LATE_WRITES = 10.0  # seconds
+_REPLACED = ".replaced"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,19 +70,21 @@ class CheckpointWriter:
         self._folder = _folder(workdir, kind)
         self._config = config
         keep = config.train.keep_checkpoints if kind == "last" else 1
+        # On the same file system as the folder, and not in it, where one of this step is.
+        self._replacements = self._folder.with_name(f"{kind}.replacements")
         _ignore_late_callbacks()
-        self._remove_unfinished()  # what a killed process has left
         try:
-            self._manager = ocp.CheckpointManager(
-                self._folder, item_names=_ITEMS, options=ocp.CheckpointManagerOptions(max_to_keep=keep)
-            )
+            self._tidy()  # what a killed process has left
+            _synchronise("checkpoints tidied")
+            self._manager = _manager(self._folder, keep)
         except OSError as error:
             raise CheckpointError(f"{self._folder}: cannot be made ({error})") from error
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Starts to save; when this returns, the arrays have been copied and may be overwritten.
 
-        A checkpoint of the same step, which a run comes by again that fell back to an older one, is replaced.
+        A checkpoint of the same step, which a run comes by again that fell back to an older one, is replaced when the
+        new one is whole, for which this waits.
 
         Args:
           checkpoint: its arrays lie whole on each of this process's devices.
@@ -100,14 +104,28 @@ class CheckpointWriter:
             "checksums": {name: _checksum(tree) for name, tree in arrays.items()},
         }
         items = {name: ocp.args.StandardSave(_over_all_processes(tree)) for name, tree in arrays.items()}
+        args = ocp.args.Composite(info=ocp.args.JsonSave(info), **items)
         try:
             if checkpoint.step in self._manager.all_steps():
-                self._manager.wait_until_finished()
-                self._manager.delete(checkpoint.step)
-            args = ocp.args.Composite(info=ocp.args.JsonSave(info), **items)
-            self._manager.save(checkpoint.step, args=args, force=True)
+                self._replace(checkpoint.step, args)
+            else:
+                self._manager.save(checkpoint.step, args=args, force=True)
         except Exception as error:
             raise self._failure(error) from error
+
+    def _replace(self, step: int, args: ocp.args.Composite) -> None:
+        """Orbax would delete the checkpoint that is there, and only then write."""
+        self._manager.wait_until_finished()
+        with contextlib.closing(_manager(self._replacements, keep=1)) as manager:
+            manager.save(step, args=args, force=True)
+            manager.wait_until_finished()
+        if jax.process_index() == 0:
+            place = self._folder / str(step)
+            os.replace(place, f"{place}{_REPLACED}")  # only a folder that is empty can be replaced at one go
+            os.replace(self._replacements / str(step), place)
+            self._tidy()
+        _synchronise("checkpoint replaced")
+        self._manager.reload()
 
     def close(self) -> None:
         """Waits until everything is written.
@@ -123,7 +141,8 @@ class CheckpointWriter:
 
     def _failure(self, error: Exception) -> CheckpointError:
         _await_orbax()
-        self._remove_unfinished()
+        with contextlib.suppress(OSError):  # what cannot be put back is read where it is
+            self._tidy()
         steps = _steps(self._folder)
         good = f"the newest good one is of step {steps[0]}" if steps else "there is no good one yet"
         return CheckpointError(
@@ -131,10 +150,32 @@ class CheckpointWriter:
             "Mend this, then run the same command again"
         )
 
-    def _remove_unfinished(self) -> None:
-        if jax.process_index() == 0:
-            for unfinished in self._folder.glob("*.orbax-checkpoint-tmp*"):
-                shutil.rmtree(unfinished, ignore_errors=True)
+    def _tidy(self) -> None:
+        """Removes what is unfinished, and puts back or removes what was being replaced."""
+        if jax.process_index() != 0:
+            return
+        for replaced in self._folder.glob(f"*{_REPLACED}"):
+            place = replaced.with_suffix("")
+            if not place.exists():
+                os.replace(replaced, place)
+        for rest in (
+            *self._folder.glob("*.orbax-checkpoint-tmp*"),
+            *self._folder.glob(f"*{_REPLACED}"),
+            self._replacements,
+        ):
+            shutil.rmtree(rest, ignore_errors=True)
+
+
+def _manager(folder: Path, keep: int) -> ocp.CheckpointManager:
+    # Where folders are made in the background and one cannot be, Orbax's other threads wait for it for minutes.
+    in_background = ocp.AsyncOptions(create_directories_asynchronously=False)
+    options = ocp.CheckpointManagerOptions(max_to_keep=keep, async_options=in_background)
+    return ocp.CheckpointManager(folder, item_names=_ITEMS, options=options)
+
+
+def _synchronise(what: str) -> None:
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
 
 
 def _await_orbax() -> None:
@@ -235,7 +276,7 @@ def restore_last(workdir: Path, variables: Variables, optimizer_state: Any) -> C
                 "directory for the run, and this one to initialise it from"
             )
         return Checkpoint(
-            step=int(path.name),
+            step=_step(path),
             variables=_read_arrays(path, "variables", variables, info["checksums"]["variables"]),
             optimizer_state=_read_arrays(path, "optimizer", optimizer_state, info["checksums"]["optimizer"]),
             position=info["position"],
@@ -244,16 +285,14 @@ def restore_last(workdir: Path, variables: Variables, optimizer_state: Any) -> C
         )
 
     checkpoint = _first_good(folder, read)
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("restored")
+    _synchronise("restored")
     if jax.process_index() == 0:
         for step in (step for step in steps if step > checkpoint.step):
             damaged = folder.with_name("damaged") / str(step)
             damaged.parent.mkdir(exist_ok=True)
             shutil.rmtree(damaged, ignore_errors=True)
-            os.replace(folder / str(step), damaged)
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("damaged checkpoints moved")
+            os.replace(_place(folder, step), damaged)
+    _synchronise("damaged checkpoints moved")
     return checkpoint
 
 
@@ -277,7 +316,7 @@ def load_checkpoint(path: str | os.PathLike[str], *, kind: Kind = "last") -> tup
                 f"{path}: holds a backbone alone, which finds no objects; initialise a training from it"
             )
         arrays = _read_arrays(path, "variables", _shapes(config), info["checksums"]["variables"])
-        return config, arrays, int(path.name)
+        return config, arrays, _step(path)
 
     place = _existing(path)
     if _is_export(place):
@@ -329,7 +368,7 @@ def _existing(path: str | os.PathLike[str]) -> Path:
         raise CheckpointError(
             f"{place}: is a file; checkpoints are folders, which scripts/import_weights.py makes of files of weights"
         )
-    if not place.is_dir():
+    if not place.is_dir() and not _is_checkpoint(place):
         raise CheckpointError(
             f"{place}: there is no such folder; name the --workdir of a training, or a checkpoint in it"
         )
@@ -373,7 +412,7 @@ def _is_export(path: Path) -> bool:
 
 
 def _is_checkpoint(path: Path) -> bool:
-    return path.name.isdecimal() and (path / "info").exists()
+    return path.name.isdecimal() and (_place(path.parent, int(path.name)) / "info").exists()
 
 
 def _folder(workdir: Path, kind: Kind) -> Path:
@@ -384,7 +423,19 @@ def _steps(folder: Path) -> list[int]:
     """The steps of the checkpoints in a folder, newest first."""
     if not folder.is_dir():
         return []
-    return sorted((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), reverse=True)
+    steps = {_step(path) for path in folder.iterdir() if path.name.removesuffix(_REPLACED).isdecimal()}
+    return sorted(steps, reverse=True)
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removesuffix(_REPLACED))
+
+
+def _place(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step is."""
+    place = folder / str(step)
+    replaced = folder / f"{step}{_REPLACED}"
+    return replaced if replaced.exists() and not place.exists() else place
 
 
 class _Damaged(Exception):
@@ -393,19 +444,30 @@ class _Damaged(Exception):
 
 def _first_good(folder: Path, read, steps: list[int] | None = None):
     """What `read` gives for the first of the steps (all, newest first) for which it does not raise `_Damaged`."""
-    steps = _steps(folder) if steps is None else steps
-    if not steps:
+    seen = _last_change(folder)
+    candidates = _steps(folder) if steps is None else steps
+    if not candidates:
         raise CheckpointError(f"{folder}: there is no checkpoint")
-    for step in steps:
+    for step in candidates:
         try:
-            result = read(folder / str(step))
+            result = read(_place(folder, step))
         except _Damaged as error:
+            if _last_change(folder) != seen:  # a training has put another one in the place of what was being read
+                return _first_good(folder, read, steps)
             _logger.warning("%s: this checkpoint is damaged (%s)", folder / str(step), error)
             continue
-        if step != steps[0]:
+        if step != candidates[0]:
             _logger.warning("%s: the last good checkpoint, of step %d, is used", folder, step)
         return result
-    raise CheckpointError(f"{folder}: no good checkpoint: {', '.join(map(str, steps))} cannot be read")
+    raise CheckpointError(f"{folder}: no good checkpoint: {', '.join(map(str, candidates))} cannot be read")
+
+
+def _last_change(folder: Path) -> int | None:
+    """When an entry of a folder was made, renamed or removed last; None where there is no folder."""
+    try:
+        return folder.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
 
 
 def _read_info(path: Path) -> dict[str, Any]:

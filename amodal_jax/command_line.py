@@ -1,17 +1,20 @@
 """What every script shares: a failure the user can mend is one line on stderr and a non-zero exit."""
 
 import argparse
+import contextlib
 import errno
+import functools
 import logging
 import os
 import platform
 import select
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from amodal_jax.errors import AmodalJaxError, ConfigError
 from amodal_jax.launcher import find_launch
@@ -22,6 +25,11 @@ _ADVICE = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "change the permissions there, or name another place"),
 }
 
+
+# What the signals that end a script have it say and exit with.
+_ENDS: dict[int, tuple[str, int]] = {signal.SIGINT: ("interrupted", 130), signal.SIGTERM: ("terminated", 143)}
+
+_SEND_AGAIN_AFTER = 0.01  # seconds
 
 # How JAX tells that a device's memory is full, for which it has no exception of its own.
 _EXHAUSTED = "RESOURCE_EXHAUSTED"
@@ -44,6 +52,8 @@ def run(main: Callable[[], int | None]) -> None:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
     usual = signal.signal(signal.SIGTERM, _terminate)
+    usual_hook = sys.unraisablehook
+    sys.unraisablehook = functools.partial(_send_again, usual_hook)
     try:
         status = main()
         sys.stdout.flush()
@@ -60,11 +70,12 @@ def run(main: Callable[[], int | None]) -> None:
             raise
         _fail(f"out of memory on the device ({str(error).splitlines()[0]}); take smaller batches or images", 1)
     except KeyboardInterrupt:
-        _fail("interrupted", 130)
+        _fail(*_ENDS[signal.SIGINT])
     except _Terminated:
-        _fail("terminated", 143)
+        _fail(*_ENDS[signal.SIGTERM])
     finally:
         signal.signal(signal.SIGTERM, usual)
+        sys.unraisablehook = usual_hook
     sys.exit(status or 0)
 
 
@@ -80,6 +91,42 @@ def _output_is_broken() -> bool:
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise _Terminated
+
+
+def _send_again(usual: Callable[[Any], Any], unraisable: Any) -> None:
+    """Sends a signal again whose exception was lost, as in a callback of the garbage collector."""
+    kinds = {KeyboardInterrupt: signal.SIGINT, _Terminated: signal.SIGTERM}
+    if unraisable.exc_type not in kinds:
+        usual(unraisable)
+        return
+    timer = threading.Timer(_SEND_AGAIN_AFTER, os.kill, (os.getpid(), kinds[unraisable.exc_type]))
+    timer.daemon = True
+    timer.start()
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Within it, while a script imports what it works with, Ctrl-C and SIGTERM end the process without an exception.
+
+    Nothing is there yet that would have to be taken away, and an exception at any moment of an import can come out of
+    it as another one, with a traceback, or be lost in it. The script's first imports, at the head of its file, should
+    be small ones.
+    """
+    usual = {number: signal.getsignal(number) for number in _ENDS}
+    for number, handler in usual.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, _end_at_once)
+    try:
+        yield
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> NoReturn:
+    word, status = _ENDS[number]
+    os.write(sys.stderr.fileno(), f"error: {word}\n".encode())  # whatever the interrupted code has locked
+    os._exit(status)
 
 
 def _fail(message: str, status: int) -> NoReturn:
@@ -110,7 +157,8 @@ def join_processes(arguments: argparse.Namespace) -> None:
     Raises:
       ConfigError: the arguments do not say which processes there are, or these cannot be joined.
     """
-    import jax
+    with importing():
+        import jax
 
     named = (arguments.coordinator, arguments.processes, arguments.process)
     if any(value is not None for value in named) and None in named:
@@ -159,7 +207,8 @@ def keep_compilations() -> None:
     compiled for one processor need not run on another that shares the home folder.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        import jax
+        with importing():
+            import jax
 
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "amodal_jax" / platform.node()
         jax.config.update("jax_compilation_cache_dir", str(cache))

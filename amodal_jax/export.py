@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax import export as jax_export
 
-from amodal_jax import export_runner, parameters_file
+from amodal_jax import export_runner, image_framing, parameters_file
 from amodal_jax.atomic_file import naming, replacing
 from amodal_jax.build import Variables, build_detector
 from amodal_jax.canvas import input_canvas
@@ -45,7 +45,7 @@ def export_network(
       `sizes` int32 [B, 2] their true (height, width). It gives a dictionary of the fields of `structures.Detections`
       that the network has;
     - `export.json`: what it was exported for;
-    - `run.py`, which needs nothing of this package (`export_runner`).
+    - `run.py` and `image_framing.py`, which need nothing of this package (`export_runner`).
 
     The folder is either whole or not there.
 
@@ -92,6 +92,7 @@ def export_network(
         (unfinished / export_runner.NETWORK_FILE).write_bytes(exported.serialize())
         (unfinished / export_runner.SHEET_FILE).write_text(json.dumps(sheet, indent=2) + "\n")
         (unfinished / "run.py").write_bytes(Path(export_runner.__file__).read_bytes())
+        (unfinished / "image_framing.py").write_bytes(Path(image_framing.__file__).read_bytes())
     return config
 
 

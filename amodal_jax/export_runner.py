@@ -3,7 +3,8 @@
 python run.py IMAGE ... --out DIR
 
 IMAGE is a NumPy file (.npy) of uint8 RGB [height, width, 3], or any image that OpenCV reads, if OpenCV is installed.
-For each image NAME.npz is written with the objects that were found, best first:
+An image that cannot be read, or does not fit the network, is reported and skipped, and the exit status is then 1.
+For each other image NAME.npz is written with the objects that were found, best first:
 
     boxes           float32 [n, 4]   amodal, [x1, y1, x2, y2] in the image's pixels
     scores          float32 [n]
@@ -20,17 +21,35 @@ From Python, beside this file:
 """
 
 import argparse
+import io
 import json
 import math
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> NoReturn:
+    """Ends without an exception, which within an import could come out of it as another one, or be lost in it."""
+    os.write(sys.stderr.fileno(), b"error: interrupted\n")
+    os._exit(130)
+
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+    signal.signal(signal.SIGINT, _end_at_once)
 
 import jax
 import numpy as np
 from jax import export
+
+if __package__ == "amodal_jax":
+    from amodal_jax.image_framing import file_damage
+else:  # an export, in which it lies beside this file
+    from image_framing import file_damage  # type: ignore[import-not-found, no-redef]
 
 NETWORK_FILE = "detect.jax_export"
 PARAMETERS_FILE = "parameters.safetensors"
@@ -247,26 +266,41 @@ def _taps(first: int, last: int, pixels: int, cells: int) -> tuple[np.ndarray, n
 
 
 def read_image(path: Path) -> np.ndarray:
-    """An image file as uint8 RGB [height, width, 3].
+    """An image file as uint8 RGB [height, width, 3]; 16-bit values v become round(v / 257).
 
     Raises:
-      OSError: it cannot be read.
-      ValueError: it is no image, or only OpenCV could tell, which is not installed.
+      ValueError: it cannot be read, is empty, incomplete, damaged or no image, or only OpenCV could tell, which is not
+        installed; names the file.
     """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
+    if not content:
+        raise ValueError(f"{path}: the file is empty")
     if path.suffix == ".npy":
         try:
-            return np.load(path, allow_pickle=False)
-        except (EOFError, ValueError) as error:
+            return np.load(io.BytesIO(content), allow_pickle=False)
+        except Exception as error:  # a damaged header leads NumPy to errors of many kinds
             raise ValueError(f"{path}: is no array of pixels, or damaged ({error})") from error
+    damage = file_damage(content)
+    if damage:
+        raise ValueError(f"{path}: {damage}; copy or download the file again")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what it says of damaged files names none
     try:
         import cv2
     except ImportError:
         raise ValueError(
             f"{path}: save the pixels with numpy.save as a .npy file, or install opencv-python-headless"
         ) from None
-    pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    except cv2.error as error:
+        raise ValueError(f"{path}: cannot be decoded: {error.err}") from error
     if pixels is None:
-        raise ValueError(f"{path}: is no image, or damaged")
+        raise ValueError(f"{path}: is no image, is damaged, or is of a kind that OpenCV does not read")
+    if pixels.dtype == np.uint16:
+        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
     return np.ascontiguousarray(pixels[..., ::-1])
 
 
@@ -284,6 +318,8 @@ def write_npz(path: Path, arrays: dict[str, Any]) -> None:
 
 def main() -> None:
     """Reads the command line and writes what is found."""
+    if signal.getsignal(signal.SIGINT) is _end_at_once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help=".npy files, or images")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
@@ -291,22 +327,37 @@ def main() -> None:
     names = [path.stem for path in arguments.images]
     if len(set(names)) < len(names):
         sys.exit("error: two images have one name: run them apart, each with a folder of its own")
+    failures = 0
     try:
         network = ExportedNetwork()
         arguments.out.mkdir(parents=True, exist_ok=True)
         for start in range(0, len(names), network.batch_size):
-            part = arguments.images[start : start + network.batch_size]
-            images = [read_image(path) for path in part]
-            for path, image in zip(part, images, strict=True):
-                network.check(image, str(path))
-            for path, objects in zip(part, network(images), strict=True):
+            images = {}
+            for path in arguments.images[start : start + network.batch_size]:
+                try:
+                    image = read_image(path)
+                    network.check(image, str(path))
+                except ValueError as error:
+                    failures += 1
+                    _print_error(error)
+                else:
+                    images[path] = image
+            for path, objects in zip(images, network(list(images.values())), strict=True):
                 write_npz(arguments.out / f"{path.stem}.npz", objects | {"class_names": np.array(network.class_names)})
                 print(f"{arguments.out / path.stem}.npz: {len(objects['scores'])} objects", flush=True)
     except (ImportError, OSError, ValueError) as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")
+        _print_error(error)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         sys.exit(130)
+    if failures:
+        print(f"{len(names) - failures} of {len(names)} images were read")
+        sys.exit(1)
+
+
+def _print_error(error: Exception) -> None:
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
 
 
 if __name__ == "__main__":

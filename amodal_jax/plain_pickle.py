@@ -10,7 +10,7 @@ import math
 import pickle
 import pickletools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,19 +27,39 @@ def load_plain_pickle(content: bytes) -> Any:
     """What a pickle holds: plain containers, strings, bytes, numbers, None, and NumPy arrays as values of dicts.
 
     Pickles of every protocol are read, those of Python 2 included, whose strings are decoded as Latin-1. An
-    `OrderedDict` comes as a dict, a NumPy scalar as a number.
+    `OrderedDict` or `Counter` comes as a dict, a NumPy scalar as a number.
 
     Raises:
       RefusedPickle: it asks for anything else, or for memory beyond its own size. Nothing has been run.
       Exception: it is truncated or no pickle; `pickle.Unpickler` raises errors of many kinds.
     """
-    _check_memo(content)
-    return _with_arrays(_PlainUnpickler(content).load())
+    return with_arrays(read_plain_pickle(io.BytesIO(content)))
 
 
-def _check_memo(content: bytes) -> None:
+def read_plain_pickle(
+    file: io.BytesIO,
+    stand_ins: Mapping[tuple[str, str], Any] | None = None,
+    outside: Callable[[Any], Any] | None = None,
+) -> Any:
+    """The next pickle of a file, in which arrays may still be of the class `Array`, for `with_arrays`.
+
+    Args:
+      file: at the pickle's beginning; afterwards it is at its end.
+      stand_ins: for names by module and name, besides those of NumPy's arrays and plain containers.
+      outside: gives what the pickle refers to outside of itself.
+
+    Raises:
+      RefusedPickle, Exception: as `load_plain_pickle`.
+    """
+    start = file.tell()
+    _check_memo(file)
+    file.seek(start)
+    return _PlainUnpickler(file, stand_ins or {}, outside).load()
+
+
+def _check_memo(file: io.BytesIO) -> None:
     """Refuses a pickle that numbers its objects beyond their count: the unpickler makes a table of that length."""
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and isinstance(argument, int) and argument > count:
             raise RefusedPickle(f"it numbers an object {argument} where there are {count} at most")
 
@@ -47,20 +67,26 @@ def _check_memo(content: bytes) -> None:
 class _PlainUnpickler(pickle.Unpickler):
     """Finds stand-ins only."""
 
-    def __init__(self, content: bytes):
-        super().__init__(io.BytesIO(content), fix_imports=False, encoding="latin1")
+    def __init__(
+        self, file: io.BytesIO, stand_ins: Mapping[tuple[str, str], Any], outside: Callable[[Any], Any] | None
+    ):
+        super().__init__(file, fix_imports=False, encoding="latin1")
+        self._stand_ins = _STAND_INS | dict(stand_ins)
+        self._outside = outside
 
     def find_class(self, module: str, name: str) -> Any:
         try:
-            return _STAND_INS[module, name]
+            return self._stand_ins[module, name]
         except KeyError:
             raise RefusedPickle(f"it asks for {module}.{name}") from None
 
     def persistent_load(self, pid: Any) -> Any:
-        raise RefusedPickle("it refers to objects outside of it")
+        if self._outside is None:
+            raise RefusedPickle("it refers to objects outside of it")
+        return self._outside(pid)
 
 
-class _StandIn:
+class StandIn:
     """What a pickle gets for a name: it can be called, and in no way changed."""
 
     __slots__ = ("_call",)
@@ -109,11 +135,16 @@ class _Type:
         return array.astype(dtype.newbyteorder("="))  # a copy, so that it can be written to
 
 
-class _Array:
-    """An array that has yet to be told its content."""
+class Array:
+    """An array that may have yet to be told its content."""
 
-    def __init__(self):
-        self.content: np.ndarray | None = None
+    def __init__(self, content: np.ndarray | None = None):
+        self._content = content
+
+    @property
+    def content(self) -> np.ndarray | None:
+        """The array."""
+        return self._content
 
     def __setstate__(self, state: Any) -> None:
         # (version, shape, type, whether in Fortran's order, bytes), without the version in the oldest files
@@ -121,7 +152,7 @@ class _Array:
         if len(fields) != 4 or not isinstance(fields[1], _Type):
             raise RefusedPickle("it has an array of an unknown kind")
         shape, dtype, fortran, content = fields
-        self.content = dtype.array(content, shape, "F" if fortran else "C")
+        self._content = dtype.array(content, shape, "F" if fortran else "C")
 
 
 def _make_type(name: Any, *_: Any) -> _Type:
@@ -130,20 +161,18 @@ def _make_type(name: Any, *_: Any) -> _Type:
     return _Type(name)
 
 
-def _reconstruct(kind: Any, shape: Any, type_code: Any) -> _Array:
+def _reconstruct(kind: Any, shape: Any, type_code: Any) -> Array:
     """NumPy's pickles make an array without content first; its shape and type are those of the content."""
     if kind is not _NDARRAY:
         raise RefusedPickle("it has an array of a class of its own")
-    return _Array()
+    return Array()
 
 
-def _from_buffer(content: Any, dtype: Any, shape: Any, order: Any) -> _Array:
+def _from_buffer(content: Any, dtype: Any, shape: Any, order: Any) -> Array:
     """NumPy's pickles of protocol 5 make an array at once."""
     if not isinstance(dtype, _Type) or order not in ("C", "F"):
         raise RefusedPickle("it has an array of an unknown kind")
-    array = _Array()
-    array.content = dtype.array(content, shape, order)
-    return array
+    return Array(dtype.array(content, shape, order))
 
 
 def _scalar(dtype: Any, content: Any) -> bool | int | float:
@@ -168,16 +197,28 @@ def _array_class(*_: Any) -> Any:
     raise RefusedPickle("it makes an array in an unknown way")
 
 
-_NDARRAY = _StandIn(_array_class)
+class _Dict(dict):
+    """An `OrderedDict` or `Counter`, without the attributes that a pickle may give it."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+_NDARRAY = StandIn(_array_class)
 _STAND_INS = {
     ("numpy", "ndarray"): _NDARRAY,
-    ("numpy", "dtype"): _StandIn(_make_type),
-    ("collections", "OrderedDict"): _StandIn(lambda pairs=(): dict(pairs)),
-    ("_codecs", "encode"): _StandIn(_encode),
-    ("__builtin__", "bytes"): _StandIn(_no_bytes),
+    ("numpy", "dtype"): StandIn(_make_type),
+    ("collections", "OrderedDict"): StandIn(_Dict),
+    ("collections", "Counter"): StandIn(_Dict),
+    ("__builtin__", "set"): StandIn(set),
+    ("builtins", "set"): StandIn(set),
+    ("_codecs", "encode"): StandIn(_encode),
+    ("__builtin__", "bytes"): StandIn(_no_bytes),
     # NumPy 1 and 2.
     **{
-        (f"numpy.{core}.{module}", name): _StandIn(call)
+        (f"numpy.{core}.{module}", name): StandIn(call)
         for core in ("core", "_core")
         for module, name, call in (
             ("multiarray", "_reconstruct", _reconstruct),
@@ -188,9 +229,9 @@ _STAND_INS = {
 }
 
 
-def _with_arrays(root: Any) -> Any:
+def with_arrays(root: Any) -> Any:
     """`root` with the arrays that are values of dicts. Each dict is visited once, however often it is referred to."""
-    if isinstance(root, _Array):
+    if isinstance(root, Array):
         return root.content
     seen: set[int] = set()
     waiting = [root]
@@ -200,7 +241,7 @@ def _with_arrays(root: Any) -> Any:
             continue
         seen.add(id(one))
         for key, value in one.items():
-            if isinstance(value, _Array):
+            if isinstance(value, Array):
                 one[key] = value.content
             else:
                 waiting.append(value)

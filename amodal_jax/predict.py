@@ -76,8 +76,7 @@ class Predictor:
         Their masks are the inmodal ones, as COCO annotates what is seen of an object.
 
         Args:
-          weights: a file (.pth, for which PyTorch is needed, .safetensors or .npz), or the model's state dict, of
-            PyTorch's tensors or of arrays.
+          weights: a file (.pth, .safetensors or .npz), or the model's state dict, of PyTorch's tensors or of arrays.
           num_classes: with the background, as torchvision counts them.
           min_size: images are resized so that their shorter side has this many pixels,
           max_size: or their longer side this many, whichever is smaller.

@@ -7,7 +7,8 @@ from the normalisation of the image to the order of the labels, comes with the l
 import dataclasses
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ OVERRIDABLE = (
 )
 """Fields that weights of one layout may expect otherwise, as their arrays do not tell."""
 _NAMES_IN_ERRORS = 3
+_WRAPPER = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+"""What names have of training on several devices, of compilation, and of activations that are computed again."""
+_WORD_START = re.compile(r"^|(?<=[^0-9A-Za-z])")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +50,8 @@ class Pretrained:
     """What was added to the variance of their batch normalisations, which is worked into the scales."""
     unread: tuple[str, ...]
     """Arrays that are of no use here."""
+    prefix: str
+    """What stood before the layout's own names, such as "model." or nothing."""
 
 
 def convert_weights(
@@ -58,6 +64,9 @@ def convert_weights(
     layouts: Sequence[Layout] = LAYOUTS,
 ) -> Pretrained:
     """Recognises the layout of the arrays and makes our variables of them.
+
+    A prefix that all names have besides those of the layout is taken off, and so is what PyTorch's wrappers put into
+    names.
 
     Args:
       weights: the arrays by name, as `amodal_jax.weight_files` gives them. They are copied.
@@ -75,7 +84,7 @@ def convert_weights(
     """
     if batch_norm_epsilon is not None and not 0 <= batch_norm_epsilon < math.inf:
         raise ConfigError(f"the batch norm's epsilon must be a finite number from 0 on, not {batch_norm_epsilon}")
-    layout = _recognise(weights, source, layouts)
+    layout, prefix, weights = _recognise(weights, source, layouts)
     names = _class_names(weights, layout, source, num_classes, class_names)
     sources = layout.sources(len(names))
     _check_shapes(weights, sources, layout, source)
@@ -94,7 +103,8 @@ def convert_weights(
         raise WeightsError(f"{source}: {error}") from error
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, class_names=names))
     read = _names(sources)
-    return Pretrained(layout, config, variables, epsilon, tuple(name for name in weights if name not in read))
+    unread = tuple(name for name in weights if name not in read)
+    return Pretrained(layout, config, variables, epsilon, unread, prefix)
 
 
 def import_weights(
@@ -151,28 +161,48 @@ def _names(sources: Sources) -> set[str]:
     return {name for one in sources.values() for name in one.reads}
 
 
-def _recognise(weights: Mapping[str, np.ndarray], source: str, layouts: Sequence[Layout]) -> Layout:
-    """The layout whose arrays these are, all of them and no others."""
-    found = set(weights)
+def _recognise(
+    weights: Mapping[str, np.ndarray], source: str, layouts: Sequence[Layout]
+) -> tuple[Layout, str, dict[str, np.ndarray]]:
+    """The layout whose arrays these are, all of them and no others, the prefix of their names, and them without it."""
+    weights = _unwrapped(weights)
     differences = []
     for layout in layouts:
         wanted = _names(layout.sources(1 if layout.class_scores else 0))
+        prefix = _prefix(weights, wanted)
         own = re.compile(layout.unread or r"(?!)")
-        missing = sorted(wanted - found)
-        surplus = sorted(name for name in found - wanted if not own.fullmatch(name))
+        inside = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+        missing = sorted(wanted - inside.keys())
+        surplus = [prefix + name for name in inside.keys() - wanted if not own.fullmatch(name)]
+        surplus = sorted(surplus + [name for name in weights if not name.startswith(prefix)])
         if not missing and not surplus:
-            return layout
-        differences.append((len(missing) + len(surplus), layout, missing, surplus, len(wanted & found)))
-    _, nearest, missing, surplus, common = min(differences, key=lambda difference: difference[0])
+            return layout, prefix, inside
+        differences.append((len(missing) + len(surplus), layout, prefix, missing, surplus, len(wanted & inside.keys())))
+    _, nearest, prefix, missing, surplus, common = min(differences, key=lambda difference: difference[0])
     known = "; ".join(layout.title for layout in layouts)
     if not common:
-        raise WeightsError(f"{source}: none of the arrays is in a known layout: {_some(found)}. Known are {known}")
+        raise WeightsError(f"{source}: none of the arrays is in a known layout: {_some(weights)}. Known are {known}")
     parts = [f"{_some(missing)} missing"] if missing else []
     parts += [f"{_some(surplus)} unknown to it"] if surplus else []
+    behind = f" behind the prefix {prefix!r}" if prefix else ""
     raise WeightsError(
-        f"{source}: the arrays are of no known layout. The nearest is {nearest.title}, with {' and '.join(parts)}. "
-        f"Known are {known}"
+        f"{source}: the arrays are of no known layout. The nearest is {nearest.title}{behind}, with "
+        f"{' and '.join(parts)}. Known are {known}"
     )
+
+
+def _unwrapped(weights: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """The arrays by their names without what PyTorch's wrappers put into them, where that leaves them apart."""
+    renamed = {_WRAPPER.sub("", name): value for name, value in weights.items()}
+    return renamed if len(renamed) == len(weights) else weights
+
+
+def _prefix(found: Iterable[str], wanted: Collection[str]) -> str:
+    """What stands before the most of the wanted names, of whole words; the shorter of two that do so equally often."""
+    prefixes = Counter(
+        name[: start.end()] for name in found for start in _WORD_START.finditer(name) if name[start.end() :] in wanted
+    )
+    return min(prefixes, key=lambda prefix: (-prefixes[prefix], len(prefix)), default="")
 
 
 def _some(names: Collection[str]) -> str:

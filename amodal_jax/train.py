@@ -3,8 +3,9 @@
 Shape shorthand: N local devices, b images a device.
 
 Each device takes its share of the global batch's loss terms: sums over its images, divided by counts over all devices.
-Shares and their gradients are added up, so that a step is the same however the batch is spread. The random key of an
-image is a function of the seed, the step and the image's place in the global batch, for the same reason.
+Shares and their gradients are added up, so that a step is the same but for rounding however the batch is spread. The
+random key of an image is a function of the seed, the step and the image's place in the global batch, for the same
+reason.
 """
 
 import contextlib
@@ -100,9 +101,10 @@ def train(
 
     The run directory gets `config.json`, `metrics.jsonl`, TensorBoard events in `tensorboard`, the figures of the
     latest evaluation in `evaluation`, `checkpoints` (see `amodal_jax.checkpoint`) and, with `init`, `init.json`, which
-    says what became of every layer. SIGTERM and SIGINT save a checkpoint and return early. With several processes, each
-    of them calls this, and only the first one writes. An evaluation that was due when a run ended is made when it goes
-    on.
+    says what became of every layer. SIGTERM and SIGINT save a checkpoint and return early. A run that goes on takes the
+    steps that it would have taken without the stop, on CPUs to the last bit, on GPUs but for rounding: their atomic
+    additions come in any order. With several processes, each of them calls this, and only the first one writes. An
+    evaluation that was due when a run ended is made when it goes on.
 
     Args:
       config: the experiment. Empty class names are filled in with the dataset's.

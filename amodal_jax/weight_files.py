@@ -1,10 +1,8 @@
 """Files of weights from any framework, as arrays by name. None of them can have anything run.
 
-NumPy's `.npz`, `.safetensors`, PyTorch's `.pth` and `.pt`, and the `.pkl` of Caffe2 and detectron2.
+NumPy's `.npz`, `.safetensors`, PyTorch's `.pth` under all its endings, and the `.pkl` of Caffe2 and detectron2.
 """
 
-import re
-import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,21 +13,21 @@ import safetensors
 
 from amodal_jax.errors import WeightsError, first_line
 from amodal_jax.plain_pickle import RefusedPickle, load_plain_pickle
+from amodal_jax.torch_file import load_torch_file
 
 # What training programs put a network's weights under; the last is Detectron's.
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "blobs")
-_PARALLEL_PREFIX = "module."  # of every name, where PyTorch trained on several devices
+_MOST_WRAPPERS = 8
 _UNUSUAL_EXPANSION = 10  # compressed weights are nearly as long as plain ones
 _UNUSUAL_BYTES = 1 << 28
-_REFUSED_BY_TORCH = re.compile(r"[Uu]nsupported .*|TorchScript archives?")
 
 
 def read_weights(path: str | Path) -> dict[str, np.ndarray]:
     """Reads the arrays of a file by their names.
 
     Args:
-      path: a file whose ending says what it is: .npz, .safetensors, .pth, .pt or .pkl. PyTorch is needed for .pth and
-        .pt only.
+      path: a file whose ending says what it is: .npz, .safetensors, .pkl, or one of PyTorch's, .pth, .pt, .ckpt, .bin
+        and .tar, which are read without it.
 
     Returns:
       What `plain_weights` makes of it.
@@ -63,8 +61,8 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
 def plain_weights(content: Any, *, source: str) -> dict[str, np.ndarray]:
     """The arrays by name in what a file or a program holds.
 
-    Containers that training programs put around the weights ("model", "state_dict", "blobs") are taken off, and so is
-    the prefix "module." of networks that PyTorch trained on several devices.
+    Containers that training programs put around the weights are taken off: those of known names ("model",
+    "state_dict", "blobs"), and of others the only one that holds arrays.
 
     Args:
       content: a mapping of names to NumPy arrays, PyTorch tensors or numbers, in a container or not.
@@ -74,10 +72,11 @@ def plain_weights(content: Any, *, source: str) -> dict[str, np.ndarray]:
       Floats of every precision as float32; integers and Booleans as they are.
 
     Raises:
-      WeightsError: it is no such mapping, holds no arrays, or one whose values are not all finite; names it.
+      WeightsError: it is no such mapping, holds no arrays, several containers of them, or an array whose values are
+        not all finite; names it.
     """
-    while isinstance(content, Mapping):
-        inner = next((content[name] for name in _WRAPPERS if isinstance(content.get(name), Mapping)), None)
+    for _ in range(_MOST_WRAPPERS):
+        inner = _wrapped(content, source) if isinstance(content, Mapping) else None
         if inner is None:
             break
         content = inner
@@ -88,8 +87,28 @@ def plain_weights(content: Any, *, source: str) -> dict[str, np.ndarray]:
     for name in content:
         if not isinstance(name, str):
             raise WeightsError(f"{source}: an array is called {name!r}, which is no name")
-    prefix = _PARALLEL_PREFIX if all(name.startswith(_PARALLEL_PREFIX) for name in content) else ""
-    return {name.removeprefix(prefix): _array(value, f"{source}: {name}") for name, value in content.items()}
+    return {name: _array(value, f"{source}: {name}") for name, value in content.items()}
+
+
+def _wrapped(content: Mapping, source: str) -> Mapping | None:
+    """The container in `content` that holds the weights; None where `content` itself does."""
+    for name in _WRAPPERS:
+        if isinstance(content.get(name), Mapping):
+            return content[name]
+    if any(map(_is_array, content.values())):
+        return None
+    inner = {
+        name: value
+        for name, value in content.items()
+        if isinstance(value, Mapping) and any(map(_is_array, value.values()))
+    }
+    if len(inner) > 1:
+        raise WeightsError(f"{source}: holds arrays in several places ({', '.join(map(str, inner))}); save one alone")
+    return next(iter(inner.values()), None)
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "__array__") or hasattr(value, "detach")
 
 
 def _array(value: Any, name: str) -> np.ndarray:
@@ -114,10 +133,15 @@ def _array(value: Any, name: str) -> np.ndarray:
     return array
 
 
+def _most_bytes(path: Path) -> int:
+    """What the arrays of a file may take without raising suspicion."""
+    return max(_UNUSUAL_BYTES, _UNUSUAL_EXPANSION * path.stat().st_size)
+
+
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(path) as archive:
         size = sum(member.file_size for member in archive.infolist())
-    if size > max(_UNUSUAL_BYTES, _UNUSUAL_EXPANSION * path.stat().st_size):
+    if size > _most_bytes(path):
         raise WeightsError(
             f"{path}: would expand from {path.stat().st_size} to {size} bytes, which weights do not; it is not read"
         )
@@ -132,26 +156,11 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 def _read_torch(path: Path) -> Any:
     try:
-        import torch
-    except ImportError as error:
+        return load_torch_file(path, most_bytes=_most_bytes(path))
+    except RefusedPickle as error:
         raise WeightsError(
-            f"{path}: reading {path.suffix} needs PyTorch, which is not installed: install it (pip install torch), or "
-            "save the weights as .safetensors where it is (safetensors.torch.save_file(state_dict, path))"
-        ) from error
-    import pickle
-
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError) as error:
-        # What it does not admit is all that is passed on: the text explains how to read the file all the same.
-        refused = _REFUSED_BY_TORCH.search(str(error))
-        if refused is None and isinstance(error, RuntimeError):
-            raise
-        reason = f" ({refused[0].partition(' Please')[0].rstrip('.')})" if refused else ""
-        raise WeightsError(
-            f"{path}: holds more than tensors and plain containers, or is damaged, and is not read{reason}; "
-            "save its state_dict alone, or copy it again"
+            f"{path}: is not read, because {error}; files of weights hold tensors and plain containers alone: save the "
+            "network's state_dict"
         ) from error
 
 
@@ -170,7 +179,6 @@ def _read_pickle(path: Path) -> Any:
 _READERS: dict[str, Callable[[Path], Any]] = {
     ".npz": _read_npz,
     ".safetensors": _read_safetensors,
-    ".pth": _read_torch,
-    ".pt": _read_torch,
+    **dict.fromkeys((".pth", ".pt", ".ckpt", ".bin", ".tar"), _read_torch),  # "x.pth.tar" is no archive of tar
     ".pkl": _read_pickle,
 }

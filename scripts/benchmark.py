@@ -28,11 +28,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
-from amodal_jax.atomic_file import write_atomically
-from amodal_jax.config import override
 from amodal_jax.errors import ConfigError
-from benchmarks.options import Options
-from configs import config_names, load_config
 
 WHAT = (
     "pipeline",
@@ -52,6 +48,12 @@ BESIDE_TORCHVISION = ("training-step", "inference")
 
 def main() -> None:
     """Reads the command line, measures, reports."""
+    with command_line.importing():
+        from amodal_jax.atomic_file import write_atomically
+        from amodal_jax.config import override
+        from benchmarks.options import Options
+        from configs import config_names, load_config
+
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -86,12 +88,13 @@ def main() -> None:
     config = override(load_config(arguments.config), overrides)
     started = datetime.datetime.now(datetime.UTC)
 
-    import jax
+    with command_line.importing():
+        import jax
 
-    from benchmarks.machine import describe_machine, describe_versions
+        from benchmarks.machine import describe_machine, describe_versions
 
+        measurement = importlib.import_module(f"benchmarks.{arguments.what.replace('-', '_')}")
     command_line.keep_compilations()
-    measurement = importlib.import_module(f"benchmarks.{arguments.what.replace('-', '_')}")
     machine = describe_machine()
     report = measurement.measure(
         Options(

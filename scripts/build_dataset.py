@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
+from amodal_jax.atomic_file import replacing
 from amodal_jax.cores import usable_cores
 from amodal_jax.errors import DataError
 from amodal_jax.text_file import read_text
@@ -41,10 +42,11 @@ def main() -> None:
     manual_dir, data_dir = arguments.manual_dir.expanduser(), arguments.data_dir.expanduser()
 
     # Imported here, so that worker processes and --help do without TensorFlow.
-    import tensorflow_datasets as tfds
-    from absl import logging
+    with command_line.importing():
+        import tensorflow_datasets as tfds
+        from absl import logging
 
-    from data.kins.kins_dataset_builder import REPORT_FILE, Builder
+        from data.kins.kins_dataset_builder import REPORT_FILE, Builder
 
     logging.set_verbosity(logging.ERROR)
     tfds.disable_progress_bar()
@@ -79,9 +81,8 @@ def main() -> None:
                 download_config=tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
             )
         place.parent.mkdir(parents=True, exist_ok=True)
-        if place.exists():
-            os.replace(place, Path(workshop) / "replaced")
-        os.replace(unfinished.data_path, place)
+        with replacing(place) as new:
+            os.replace(unfinished.data_path, new)
     print(f"built {place}")
     _print_report(_read_report(place / REPORT_FILE))
 

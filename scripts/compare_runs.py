@@ -10,9 +10,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
-from amodal_jax.atomic_file import make_folder, write_atomically
-from amodal_jax.compare_runs import evaluated_figures, table
-from amodal_jax.line_chart import line_chart_image
 
 
 def main() -> None:
@@ -22,6 +19,11 @@ def main() -> None:
     parser.add_argument("--figure", default="amodal/AP50", help="as metrics.jsonl calls it (default: %(default)s)")
     parser.add_argument("--out", type=Path, metavar="FILE.svg", help="where to draw the curves")
     arguments = parser.parse_args()
+    with command_line.importing():
+        from amodal_jax.atomic_file import make_folder, write_atomically
+        from amodal_jax.compare_runs import evaluated_figures, table
+        from amodal_jax.line_chart import line_chart_image
+
     figures = evaluated_figures(arguments.runs, arguments.figure)
     print(f"{arguments.figure} on the test split, %, by training step")
     print(table(figures))

@@ -10,41 +10,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
-from data.commands import (
-    browse,
-    check,
-    from_cocoa,
-    from_d2sa,
-    from_kitti3d,
-    from_labelme,
-    inmodal,
-    orders,
-    statistics,
-    synthesise,
-    to_coco,
-    to_kitti_instances,
-    vote,
-)
-
-COMMANDS = {
-    "browse": browse,
-    "check": check,
-    "from-cocoa": from_cocoa,
-    "from-d2sa": from_d2sa,
-    "from-kitti3d": from_kitti3d,
-    "from-labelme": from_labelme,
-    "inmodal": inmodal,
-    "orders": orders,
-    "statistics": statistics,
-    "synthesise": synthesise,
-    "to-coco": to_coco,
-    "to-kitti-instances": to_kitti_instances,
-    "vote": vote,
-}
 
 
 def main() -> int | None:
     """Reads the command line and runs the command that it names."""
+    with command_line.importing():
+        from data.commands.table import COMMANDS
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():

@@ -7,9 +7,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
-from amodal_jax.config import override
-from amodal_jax.describe import describe
-from configs import config_names, load_config
 
 
 def main() -> None:
@@ -19,6 +16,11 @@ def main() -> None:
     )
     parser.add_argument("config", nargs="?", help="a configuration's name; none: every one, one line each")
     arguments, overrides = parser.parse_known_args()
+    with command_line.importing():
+        from amodal_jax.config import override
+        from amodal_jax.describe import describe
+        from configs import config_names, load_config
+
     if arguments.config is None:
         for name in config_names():
             whole = describe(override(load_config(name), overrides))[-1]

@@ -14,13 +14,13 @@ metrics.json where --out says. docs/evaluation.md describes the protocol and the
 """
 
 import argparse
+import importlib
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
-from amodal_jax.config import Config, ModelConfig, override
 from amodal_jax.errors import ConfigError
 
 _FIELDS_OF_CHECKPOINTS = ("--data.", "--evaluation.", "--model.input.height", "--model.input.width")
@@ -62,10 +62,16 @@ def _evaluate_files(files: dict[str, Path], arguments: argparse.Namespace, overr
         if value is not None and value is not False:
             raise ConfigError(f"--{name} cannot be set: it is of a checkpoint's evaluation, and files are scored here")
     command_line.check_fields(overrides, _FIELDS_OF_FILES, "no network is run")
+    with command_line.importing():
+        from amodal_jax.config import Config, ModelConfig, override
+
     # The classes are the dataset's.
     config = override(Config(model=ModelConfig(class_names=())), overrides)
     # Imported here, so that --help and a mistyped argument do without JAX.
-    from amodal_jax.evaluate import evaluate_files
+    with command_line.importing():
+        from amodal_jax.evaluate import evaluate_files
+
+        importlib.import_module("amodal_jax.input_pipeline")  # which evaluation imports, with TensorFlow
 
     print(
         f"{', '.join(map(str, files.values()))} on {config.data.directory}, split {config.data.test_split}", flush=True
@@ -82,11 +88,15 @@ def _evaluate_checkpoint(arguments: argparse.Namespace, overrides: list[str]) ->
     command_line.keep_compilations()
     command_line.join_processes(arguments)
     # Imported here, so that --help and a mistyped argument do without JAX.
-    import jax
+    with command_line.importing():
+        import jax
 
-    from amodal_jax.build import build_detector
-    from amodal_jax.checkpoint import Kind, evaluation_folder, load_checkpoint, run_of
-    from amodal_jax.evaluate import evaluate_detector
+        from amodal_jax.build import build_detector
+        from amodal_jax.checkpoint import Kind, evaluation_folder, load_checkpoint, run_of
+        from amodal_jax.config import override
+        from amodal_jax.evaluate import evaluate_detector
+
+        importlib.import_module("amodal_jax.input_pipeline")  # which evaluation imports, with TensorFlow
 
     kind: Kind = "best" if arguments.best else "last"
     run = run_of(arguments.checkpoint, kind=kind)

@@ -16,7 +16,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
-from amodal_jax.config import override
 
 _FIELDS = ("--evaluation.", "--model.input.height", "--model.input.width")
 
@@ -40,8 +39,10 @@ def main() -> None:
     arguments, overrides = parser.parse_known_args()
     command_line.check_fields(overrides, _FIELDS, "the network is the checkpoint's")
     # Imported here, so that --help and a mistyped argument do without JAX.
-    from amodal_jax.checkpoint import load_checkpoint
-    from amodal_jax.export import export_network
+    with command_line.importing():
+        from amodal_jax.checkpoint import load_checkpoint
+        from amodal_jax.config import override
+        from amodal_jax.export import export_network
 
     config, variables, step = load_checkpoint(arguments.checkpoint, kind="best" if arguments.best else "last")
     config = override(config, overrides)

@@ -38,7 +38,8 @@ def main() -> None:
     )
     arguments, overrides = parser.parse_known_args()
     # Imported here, so that --help and a mistyped argument do without JAX.
-    from amodal_jax.pretrained import import_weights
+    with command_line.importing():
+        from amodal_jax.pretrained import import_weights
 
     made = import_weights(
         arguments.file,
@@ -49,6 +50,8 @@ def main() -> None:
     )
     classes = len(made.config.model.class_names)
     print(f"{arguments.file}: {made.layout.title}, {f'{classes} classes' if classes else 'the backbone alone'}")
+    if made.prefix:
+        print(f"the names of the arrays without their prefix {made.prefix!r}")
     print(f"batch norm's epsilon: {made.batch_norm_epsilon:g}; arrays of no use: {len(made.unread)}")
     print(f"written to {arguments.out}")
 

@@ -28,11 +28,12 @@ def main() -> int:
         "--score-threshold", type=float, default=0.5, help="of the objects in the overlays (%(default)s)"
     )
     arguments = parser.parse_args()
-    command_line.keep_compilations()
     # Imported here, so that --help and a mistyped path do without JAX.
-    from amodal_jax.predict import Predictor
-    from amodal_jax.predict_files import find_images, predict_files
+    with command_line.importing():
+        from amodal_jax.predict import Predictor
+        from amodal_jax.predict_files import find_images, predict_files
 
+    command_line.keep_compilations()
     images = find_images(arguments.images)
     predictor = Predictor.from_checkpoint(arguments.checkpoint, kind="best" if arguments.best else "last")
     failures = predict_files(predictor, images, arguments.out, score_threshold=arguments.score_threshold)

@@ -8,7 +8,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
 from amodal_jax.errors import ConfigError
-from amodal_jax.report import write_report
 
 
 def main() -> None:
@@ -20,6 +19,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.images < 0:
         raise ConfigError(f"--images is {arguments.images}; it has to be 0 or more")
+    with command_line.importing():
+        from amodal_jax.report import write_report
+
     print(write_report(arguments.run_dir, arguments.out, images=arguments.images))
 
 

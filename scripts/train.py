@@ -1,4 +1,4 @@
-"""Trains a network, or goes on with a run: the same command again resumes exactly.
+"""Trains a network, or goes on with a run: the same command again resumes it.
 
 python scripts/train.py CONFIG --workdir DIR [--init CHECKPOINT] [--section.field value ...]
 
@@ -7,24 +7,29 @@ scripts/import_weights.py wrote, or else from random ones. What those weights ex
 normalisation, the place of the strides, the anchors and so on) replaces CONFIG's fields, and options of the command
 line replace both. What became of every layer is printed, and written to DIR/init.json.
 
-SIGTERM or Ctrl-C saves a checkpoint and ends with status 0; the same command goes on from there. On several machines,
-start one process on each, which takes all of its GPUs, or one for each GPU: by srun or mpirun with --distributed, or by
-hand with --coordinator, --processes and --process. DIR must be on a file system that all of them see.
+SIGTERM or Ctrl-C saves a checkpoint and ends with status 0; the same command goes on from there. What follows is then
+what would have followed without the stop: on CPUs to the last bit, on GPUs but for rounding, as their atomic additions
+come in any order and make any two runs differ so. On several machines, start one process on each, which takes all of
+its GPUs, or one for each GPU: by srun or mpirun with --distributed, or by hand with --coordinator, --processes and
+--process. DIR must be on a file system that all of them see.
 """
 
 import argparse
+import importlib
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax import command_line
-from amodal_jax.config import field_lines, override
-from configs import config_names, load_config
 
 
 def main() -> None:
     """Reads the command line and trains."""
+    with command_line.importing():
+        from amodal_jax.config import field_lines, override
+        from configs import config_names, load_config
+
     names = [name for name in sys.argv[1:] if name in config_names()]
     fields = field_lines(load_config(names[0] if names else "asn_r50_fpn"))
     parser = argparse.ArgumentParser(
@@ -44,7 +49,10 @@ def main() -> None:
 
     command_line.keep_compilations()
     command_line.join_processes(arguments)
-    from amodal_jax.train import config_to_start_from, train
+    with command_line.importing():
+        from amodal_jax.train import config_to_start_from, train
+
+        importlib.import_module("amodal_jax.input_pipeline")  # which training imports, with TensorFlow
 
     if arguments.init is not None:
         expected = config_to_start_from(arguments.init, load_config(arguments.config), arguments.workdir)

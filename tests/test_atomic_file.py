@@ -58,6 +58,15 @@ def test_a_failure_while_making_leaves_what_was_there(tmp_path, make, failure):
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
+@pytest.mark.parametrize("make", [make_file, make_full_folder])
+def test_what_cannot_take_the_place_leaves_what_was_there(tmp_path, make):
+    make(tmp_path / "there", "first")
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "there"):
+        pass  # nothing is made
+    assert content(tmp_path / "there") == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
 def test_a_file_has_the_permissions_of_any_other(tmp_path):
     write_atomically(tmp_path / "new", b"content")
     (tmp_path / "other").touch()

@@ -55,14 +55,20 @@ def checkpoint_of(step, variables, metrics=None, unlogged=None):
     return Checkpoint(step, moved, state, {"batches": step}, metrics, unlogged)
 
 
-@pytest.fixture
-def run(tmp_path, variables):
+@pytest.fixture(scope="module")
+def saved_run(tmp_path_factory, variables):
     """A run directory with checkpoints of steps 1 to 3, of which two are kept."""
-    writer = CheckpointWriter(tmp_path, "last", CONFIG)
-    for step in (1, 2, 3):
-        writer.save(checkpoint_of(step, variables))
-    writer.close()
-    return tmp_path
+    folder = tmp_path_factory.mktemp("saved")
+    with contextlib.closing(CheckpointWriter(folder, "last", CONFIG)) as writer:
+        for step in (1, 2, 3):
+            writer.save(checkpoint_of(step, variables))
+    return folder
+
+
+@pytest.fixture
+def run(saved_run, tmp_path):
+    """A copy of it for one test alone."""
+    return shutil.copytree(saved_run, tmp_path, dirs_exist_ok=True)
 
 
 def assert_same(left, right):

@@ -92,6 +92,26 @@ def test_a_signal_leaves_nothing_half_done(tmp_path, number, status, word):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_not_lost_in_a_destructor(number):
+    process = start(
+        "import signal, time\n"
+        "from amodal_jax import command_line\n"
+        "class Destroyed:\n"
+        "    def __del__(self):\n"
+        f"        signal.raise_signal({int(number)})\n"
+        "def main():\n"
+        "    print('ready', flush=True)\n"
+        "    Destroyed()\n"
+        "    time.sleep(20)\n"
+        "command_line.run(main)\n",
+        ready="ready",
+    )
+    _, errors = process.communicate(timeout=10)
+    expected = {signal.SIGINT: (130, "error: interrupted\n"), signal.SIGTERM: (143, "error: terminated\n")}
+    assert (process.returncode, errors) == expected[number]
+
+
 def test_a_reader_that_leaves_early_is_no_error(tmp_path):
     code = "from amodal_jax import command_line\ncommand_line.run(lambda: print('line\\n' * 100_000))\n"
     command = f"{sys.executable} -c {shlex.quote(code)} | head -1; exit ${{PIPESTATUS[0]}}"

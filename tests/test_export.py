@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import jax
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from tests.full_disk import files_limited_to
 from tests.micro import micro_config
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = ["config.json", "detect.jax_export", "export.json", "parameters.safetensors", "run.py"]
+FILES = ["config.json", "detect.jax_export", "export.json", "image_framing.py", "parameters.safetensors", "run.py"]
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +119,40 @@ def test_the_script_beside_it_says_what_is_wrong_in_a_line(exported, tmp_path):
         "export it again with --height and --width, or make the image smaller"
     ]
     assert list((tmp_path / "found").iterdir()) == []
+
+
+def test_an_image_that_cannot_be_read_does_not_keep_the_others_from_it(exported, tmp_path):
+    """As with scripts/predict.py: each is named in a line, and the exit status says that there was one."""
+    image = noise(60, 90, 0)
+    for name in ("first.png", "second.png", "whole.jpg"):
+        cv2.imwrite(str(tmp_path / name), image)
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "empty_array.npy").touch()
+    (tmp_path / "text.png").write_text("no image")
+    for name, whole in (("cut.png", "first.png"), ("torn.jpg", "whole.jpg")):
+        (tmp_path / name).write_bytes((tmp_path / whole).read_bytes()[:-100])
+    np.save(tmp_path / "floats.npy", image / 255)
+    np.save(tmp_path / "large.npy", noise(65, 96, 0))
+    bad = {
+        "empty.png": "the file is empty",
+        "empty_array.npy": "the file is empty",
+        "cut.png": "the PNG file is truncated; copy or download the file again",
+        "torn.jpg": "the JPEG file is truncated; copy or download the file again",
+        "text.png": "is no image, is damaged, or is of a kind that OpenCV does not read",
+        "absent.png": "cannot be read: No such file or directory",
+        "floats.npy": "float64 (60, 90, 3); pass uint8 RGB [height, width, 3]",
+        "large.npy": "has 65 x 96 pixels",
+    }
+    names = [*list(bad)[:3], "first.png", *list(bad)[3:], "second.png"]
+    command = [sys.executable, exported / "run.py", *(tmp_path / name for name in names), "--out", tmp_path / "found"]
+    result = subprocess.run([*map(str, command)], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 1
+    lines = result.stderr.splitlines()
+    for line, (name, reason) in zip(lines, bad.items(), strict=True):
+        assert line.startswith(f"error: {tmp_path / name}")
+        assert reason in line
+    assert sorted(path.name for path in (tmp_path / "found").iterdir()) == ["first.npz", "second.npz"]
+    assert result.stdout.splitlines()[-1] == "2 of 10 images were read"
 
 
 def test_the_folder_stands_in_for_a_run(exported, predictor):

@@ -1,5 +1,6 @@
 """The parts of the script that goes with an export against those of the package and of other libraries."""
 
+import re
 import sys
 from pathlib import Path
 from typing import get_args
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 
 from amodal_jax import export_runner, mask_output
 from amodal_jax.config import MaskPaste
+from amodal_jax.errors import ImageError
 from amodal_jax.image_reader import read_image
 from tests.full_disk import files_limited_to
+from tests.test_image_framing import with_orientation
 
 GOLDEN = Path(__file__).resolve().parent / "golden" / "ops" / "mask_output.npz"
 
@@ -79,19 +82,64 @@ def test_reads_what_the_library_writes(tmp_path):
         export_runner.read_safetensors(path)
 
 
-def test_images_are_read_as_the_package_reads_them(tmp_path, monkeypatch):
+def as_the_package_reads(path):
+    """The pixels as both read them, or what the script says where both refuse the file."""
+    try:
+        expected = read_image(path)
+    except ImageError:
+        with pytest.raises(ValueError, match=re.escape(str(path))) as error:
+            export_runner.read_image(path)
+        return str(error.value)
+    np.testing.assert_array_equal(export_runner.read_image(path), expected)
+    return expected
+
+
+def test_images_are_read_as_the_package_reads_them(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, pixels in {
+        "colours.png": rng.integers(0, 256, (5, 7, 3), np.uint8),
+        "photograph.jpg": rng.integers(0, 256, (15, 27, 3), np.uint8),
+        "grey.png": rng.integers(0, 256, (5, 7), np.uint8),
+        "deep.png": rng.integers(0, 1 << 16, (5, 7, 3), np.uint16),
+        "transparent.png": rng.integers(0, 256, (5, 7, 4), np.uint8),
+        "bitmap.bmp": rng.integers(0, 256, (5, 7, 3), np.uint8),
+    }.items():
+        cv2.imwrite(str(tmp_path / name), pixels)
+        assert as_the_package_reads(tmp_path / name).shape == (*pixels.shape[:2], 3)
+    turned = with_orientation((tmp_path / "photograph.jpg").read_bytes(), 6)
+    (tmp_path / "turned.jpg").write_bytes(turned)
+    assert as_the_package_reads(tmp_path / "turned.jpg").shape == (27, 15, 3)
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".bmp", ".tif"])
+def test_images_that_lack_data_are_refused_as_the_package_refuses_them(ending, tmp_path):
+    path = tmp_path / f"image{ending}"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8))
+    content = path.read_bytes()
+    for length in range(0, len(content), 1 + len(content) // 60):
+        path.write_bytes(content[:length])
+        assert str(path) in as_the_package_reads(path)
+    for other in (b"no image", b"<html></html>", content[:20] + b"\xff" * 20 + content[40:]):
+        path.write_bytes(other)
+        as_the_package_reads(path)
+    assert "cannot be read: Is a directory" in as_the_package_reads(tmp_path)
+    assert "cannot be read: No such file" in as_the_package_reads(tmp_path / "absent.png")
+
+
+def test_arrays_are_read(tmp_path, monkeypatch):
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
-    np.save(tmp_path / "image.npy", pixels)
-    cv2.imwrite(str(tmp_path / "image.png"), pixels[..., ::-1])
-    np.testing.assert_array_equal(export_runner.read_image(tmp_path / "image.npy"), pixels)
-    np.testing.assert_array_equal(export_runner.read_image(tmp_path / "image.png"), read_image(tmp_path / "image.png"))
-    (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(ValueError, match=r"text\.png: is no image"):
-        export_runner.read_image(tmp_path / "text.png")
-    for content in (b"", b"no array", (tmp_path / "image.npy").read_bytes()[:-1]):
-        (tmp_path / "damaged.npy").write_bytes(content)
-        with pytest.raises(ValueError, match=r"damaged\.npy: is no array of pixels, or damaged"):
-            export_runner.read_image(tmp_path / "damaged.npy")
+    path = tmp_path / "image.npy"
+    np.save(path, pixels)
+    np.testing.assert_array_equal(export_runner.read_image(path), pixels)
+    content = path.read_bytes()
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"image\.npy: the file is empty"):
+        export_runner.read_image(path)
+    for other in (b"no array", content[:-1], content.replace(b"'descr'", b"'decsr'"), content.replace(b"(5", b"((")):
+        path.write_bytes(other)
+        with pytest.raises(ValueError, match=r"image\.npy: is no array of pixels, or damaged"):
+            export_runner.read_image(path)
+    (tmp_path / "image.png").write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(ValueError, match=r"image\.png: save the pixels with numpy\.save .* or install opencv"):
         export_runner.read_image(tmp_path / "image.png")

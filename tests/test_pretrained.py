@@ -54,6 +54,63 @@ def test_a_layout_is_recognised_by_its_names(layout):
     assert made.config.model.class_names == (("class_1", "class_2", "class_3") if layout.class_scores else ())
 
 
+@pytest.mark.parametrize(
+    ("layout", "prefix"),
+    [
+        *((layout, "module.model.") for layout in LAYOUTS),
+        *(
+            (RESNET18, prefix)
+            for prefix in ("_orig_mod.", "module._orig_mod.", "module.module.", "model.", "backbone.")
+        ),
+        *((RESNET18, prefix) for prefix in ("backbone.body.", "0.", "net/", "gpu_0_")),
+    ],
+)
+def test_a_prefix_of_all_names_is_taken_off(layout, prefix):
+    weights = flat(layout)
+    made = convert_weights({prefix + name: value for name, value in weights.items()}, source="these")
+    assert made.layout is layout
+    assert made.unread == ()
+    assert made.prefix == prefix.replace("module.", "").replace("_orig_mod.", "")
+    assert convert_weights(weights, source="these").prefix == ""
+
+
+def test_a_prefix_hides_nothing_that_the_names_tell(resnet18):
+    """What is unread stays so, and an epsilon that depends on names is found behind the prefix, too."""
+    made = convert_weights({f"net.{name}": value for name, value in resnet18.items()}, source="these")
+    assert set(made.unread) == {name for name in resnet18 if name.startswith("fc.") or "num_batches" in name}
+    fine_tuned = flat(NEW, 90) | {"backbone.body.bn1.num_batches_tracked": np.array(3)}
+    for weights, epsilon in ((flat(NEW, 90), 0.0), (fine_tuned, 1e-5)):
+        made = convert_weights({f"model.{name}": value for name, value in weights.items()}, source="these")
+        assert made.batch_norm_epsilon == epsilon
+
+
+def test_wrappers_within_the_network(resnet18):
+    weights = {
+        name.replace("layer1.0.", "layer1.0._checkpoint_wrapped_module.").replace("bn1", "bn1._orig_mod"): value
+        for name, value in resnet18.items()
+    }
+    made = convert_weights(weights, source="these")
+    assert (made.layout, made.prefix, len(made.unread)) == (RESNET18, "", 22)
+
+
+def test_a_prefix_of_some_names_is_named(resnet18):
+    weights = {f"model.{name}": value for name, value in resnet18.items()}
+    with pytest.raises(
+        WeightsError,
+        match=r"resnet18 classifier behind the prefix 'model.', with 1 array \(loss.weight\) unknown to it",
+    ):
+        convert_weights(weights | {"loss.weight": np.ones(2)}, source="these")
+    average = {f"average.{name}": value for name, value in resnet18.items()}
+    with pytest.raises(WeightsError, match=r"with 122 arrays \((average|model)\.bn1\.bias, .*\) unknown to it"):
+        convert_weights(weights | average, source="these")
+    del weights["model.conv1.weight"]
+    with pytest.raises(WeightsError, match=r"behind the prefix 'model.', with 1 array \(conv1.weight\) missing"):
+        convert_weights(weights, source="these")
+    collide = resnet18 | {"module.conv1.weight": resnet18["conv1.weight"]}
+    with pytest.raises(WeightsError, match=r"1 array \(module.conv1.weight\) unknown to it"):
+        convert_weights(collide, source="these")
+
+
 def test_a_classifiers_backbone(resnet18):
     made = convert_weights(resnet18, source="these")
     assert made.config.model.backbone.depth == 18
