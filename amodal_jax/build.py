@@ -100,6 +100,7 @@ def build_detector(config: Config, input_size: tuple[int, int] | None = None) ->
         score_threshold=evaluation.score_threshold,
         nms_threshold=evaluation.nms_threshold,
         max_detections=evaluation.max_detections,
+        max_detections_per_class=evaluation.max_detections_per_class,
     )
 
 

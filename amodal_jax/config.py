@@ -17,6 +17,9 @@ from amodal_jax.errors import ConfigError, DataError
 from amodal_jax.text_file import read_text
 
 CONFIG_FILE = "config.json"  # in a run directory
+MaskPaste = Literal["pixel_centres", "torchvision"]  # see `mask_output.paste_mask`
+COCO_DETECTIONS_PER_CLASS = 100  # that COCOeval counts in an image
+OCCLUSION_THRESHOLD = 0.05  # the paper's: an instance is occluded when a larger share of it is hidden
 KINS_CLASS_NAMES = ("cyclist", "pedestrian", "car", "tram", "truck", "van", "misc")
 
 
@@ -148,7 +151,7 @@ class OcclusionConfig:
     """The occlusion classification branch (paper section 4.1, Table 6)."""
 
     enabled: bool = True
-    threshold: float = 0.05  # an instance is occluded when invisible area / amodal area is over this
+    threshold: float = OCCLUSION_THRESHOLD  # the branch is trained to find invisible area / amodal area over this
     positive_weight: float = 8.0
 
     def __post_init__(self):
@@ -282,11 +285,13 @@ class EvaluationConfig:
     batch_size: int = 8  # images a step, of all devices together
     score_threshold: float = 0.05
     nms_threshold: float = 0.5
-    max_detections: int = 100  # an image, of all classes; an evaluation says in how many images this may cut some off
+    max_detections_per_class: int = COCO_DETECTIONS_PER_CLASS  # in an image
+    max_detections: int = 1000  # in an image: room for ten full classes. Empty room costs memory alone, 6 kB each
     mask_threshold: float = 0.5
+    mask_paste: MaskPaste = "pixel_centres"  # how masks come into the image; torchvision's way is for its own weights
 
     def __post_init__(self):
-        for name in ("batch_size", "max_detections"):
+        for name in ("batch_size", "max_detections_per_class", "max_detections"):
             _require(getattr(self, name) > 0, f"evaluation.{name}", "must be positive")
         for name in ("score_threshold", "nms_threshold", "mask_threshold"):
             _require(0 <= getattr(self, name) <= 1, f"evaluation.{name}", "must be within [0, 1]")

@@ -23,14 +23,16 @@ from amodal_jax.gallery import GalleryObject, Picture, gallery_card, palette_css
 from amodal_jax.line_chart import LINE_COLOURS, line_chart
 from amodal_jax.metrics import KINDS, OCCLUSION_LEVELS, SUMMARY
 from amodal_jax.metrics_log import Series, read_metrics_log
+from amodal_jax.occlusion import is_occluded
 from amodal_jax.text_file import read_text
 
 _IMAGE_BYTES = 8_000_000  # of all JPEGs together; base64 makes a third more of it
 _MOST_OBJECTS = 60  # detections of an image on the page, the best ones
 _LOSS_TERMS = ("rpn_objectness", "rpn_box", "classification", "box", "occlusion", "amodal_mask", "inmodal_mask")
-_COUNTS = ("images", "detections", "occlusion_matches")  # of an evaluation
+_COUNTS = ("images", "detections", "occlusion_matches", "occlusion_from_masks")  # of an evaluation
 _PRECISION = re.compile(rf"(?:^|/)({'|'.join(KINDS)})/(AP|AP50)$")
-_MEASURED = ("checkpoint", "dataset", "evaluation")  # what the figures are of
+# What the figures are of.
+_MEASURED = ("checkpoint", "results", "dataset", "evaluation", "repeated_detections", "images_without_detections")
 _RESULT_FIELDS = {"image_id", "category_id", "bbox", "score"}
 _FIELD = re.compile(r"\{\{(\w+)\}\}")
 
@@ -187,7 +189,8 @@ def _metrics_tables(metrics: dict[str, Any] | None, config: Config) -> str:
                 f" of {metrics['occlusion_matches']:,.0f} that match an object"
                 if "occlusion_matches" in metrics
                 else ""
-            ),
+            )
+            + (", by their two masks" if "occlusion_from_masks" in metrics else ""),
         )
         if "occlusion_accuracy" in metrics
         else None,
@@ -321,7 +324,7 @@ def _truth(record: dict[str, Any], config: Config, image_size: tuple[int, int]) 
                 class_name=class_name,
                 box=(x1, y1, x2, y2),
                 score=None,
-                remark=f"{ratio:.0%} hidden" if ratio > config.model.occlusion.threshold else "",
+                remark=f"{ratio:.0%} hidden" if is_occluded(ratio) else "",
                 details=f"{class_name}, {ratio:.1%} hidden, annotation {int(objects['id'][index])}",
                 amodal_rle={"size": list(image_size), "counts": objects["amodal_rle"][index]},
                 inmodal_rle={"size": list(image_size), "counts": objects["inmodal_rle"][index]},

@@ -48,10 +48,11 @@ from amodal_jax.checkpoint import (
 )
 from amodal_jax.config import Config, read_config
 from amodal_jax.errors import CheckpointError, ConfigError, DataError, TrainingError
-from amodal_jax.evaluate import EvaluationStopped, check_dataset, evaluate_detector, read_truth
+from amodal_jax.evaluate import EvaluationStopped, check_dataset, evaluate_detector, read_fitting_truth
 from amodal_jax.metric_writer import MetricWriter, logged_figures
 from amodal_jax.models.detector import Detector
 from amodal_jax.optimizer import learning_rate_schedule, make_optimizer
+from amodal_jax.processes import on_first_process
 from amodal_jax.progress import ProgressLine
 from amodal_jax.run_lock import run_lock
 from amodal_jax.structures import Batch
@@ -152,8 +153,7 @@ def train(
         stack.enter_context(run_lock(workdir))
         truth = None
         if config.train.evaluate_every:
-            truth = read_truth(config)  # once for all evaluations
-            check_input_canvas(truth.image_sizes.items(), config.model.input)
+            truth = on_first_process(lambda: read_fitting_truth(config))  # once for all evaluations
 
         # ----- The network and its state: from this run's last checkpoint, from another one's, or from scratch
         detector = build_detector(config)

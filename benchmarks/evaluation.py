@@ -10,7 +10,8 @@ import numpy as np
 
 from amodal_jax.build import build_detector
 from amodal_jax.checkpoint import load_checkpoint
-from amodal_jax.evaluate import detect_all, evaluate_detector, image_results, read_truth
+from amodal_jax.detect import detect_images, image_results, join_results
+from amodal_jax.evaluate import evaluate_detector, read_truth
 from amodal_jax.input_pipeline import dataset_categories, evaluation_batches
 from amodal_jax.metrics import evaluate_results
 from amodal_jax.structures import Detections
@@ -51,11 +52,14 @@ def measure(options: Options) -> Report:
             return result
 
         ids = tuple(dataset_categories(config))
-        first = itertools.islice(batches(), 1)
-        part("first batch, with compilation", lambda: detect_all(detector, variables, config, first, ids))
+
+        def detect(some):
+            return join_results(detect_images(detector, variables, config, some, ids))
+
+        part("first batch, with compilation", lambda: detect(itertools.islice(batches(), 1)))
         report.measurements[-1].count = 1
         truth = part("reading the truth", lambda: read_truth(config))
-        results, _ = part("network and mask output", lambda: detect_all(detector, variables, config, batches(), ids))
+        results, _ = part("network and mask output", lambda: detect(batches()))
         part("mask output alone, one thread", lambda: _mask_output(results, truth.image_sizes, config))
         part("COCOeval", lambda: evaluate_results(truth, results))
         part(
@@ -90,4 +94,4 @@ def _mask_output(results, sizes, config) -> None:
             amodal_masks=masks if "amodal" in results else None,
             inmodal_masks=masks if "inmodal" in results else None,
         )
-        image_results(detections, image_id, sizes[image_id], (1,), config.evaluation.mask_threshold)
+        image_results(detections, image_id, sizes[image_id], (1,), config.evaluation)

@@ -47,5 +47,5 @@ def get_config() -> Config:
             checkpoint_every=250,
             evaluate_every=0,
         ),
-        evaluation=EvaluationConfig(batch_size=5, max_detections=60),
+        evaluation=EvaluationConfig(batch_size=5),
     )

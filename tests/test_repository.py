@@ -29,7 +29,7 @@ LAYERS = {
     "amodal_jax/models": ("models", "losses", "ops", "structures", "errors"),
 }
 # Those that run a network, which the annotation formats must not need.
-NETWORK = {"build", "models", "losses", "train", "evaluate", "predict", "checkpoint", "pretrained"}
+NETWORK = {"build", "models", "losses", "train", "detect", "evaluate", "predict", "checkpoint", "pretrained"}
 
 
 def module_name(path: Path) -> str:

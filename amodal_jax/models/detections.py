@@ -1,6 +1,7 @@
 """From class scores and box deltas of proposals to the final boxes of an image.
 
-Shape shorthand in this module: N proposals, K foreground classes, K1 = K + 1 with the background at 0, D detections.
+Shape shorthand in this module: N proposals, K foreground classes, K1 = K + 1 with the background at 0, D detections, n
+of them of a class.
 """
 
 import jax
@@ -38,12 +39,14 @@ def select_detections(
     score_threshold: float,
     nms_threshold: float,
     max_detections: int,
+    max_detections_per_class: int,
 ) -> SelectedBoxes:
     """One image's detections (torchvision's `postprocess_detections`).
 
     Every proposal is a candidate for every class, with the box that its class's deltas give, clipped to the image of
-    `height` x `width` input pixels; candidates over the score threshold go through NMS class by class, and the best
-    `max_detections` of all classes remain.
+    `height` x `width` input pixels; candidates over the score threshold go through NMS class by class. The best
+    `max_detections_per_class` of each class remain, and of those the best `max_detections`. D is no more than there can
+    be.
     """
     scores = jax.nn.softmax(logits)[:, 1:].T  # [K, N]
     boxes = box_ops.decode(deltas[:, 1:], proposals.boxes[:, None], weights=box_weights)
@@ -56,14 +59,14 @@ def select_detections(
         return nms(class_boxes, class_scores, class_valid, nms_threshold)
 
     keep = jax.lax.map(keep_in_class, (boxes, scores, valid), batch_size=CLASSES_AT_ONCE)
-    candidates = jnp.where(keep, scores, -jnp.inf).reshape(-1)
-    count = min(max_detections, candidates.shape[0])
-    top_scores, top = jax.lax.top_k(candidates, count)
-    fill = max_detections - count
-    found = jnp.pad(top_scores > -jnp.inf, (0, fill))
+    of_class = min(max_detections_per_class, scores.shape[1])
+    class_scores, places = jax.lax.top_k(jnp.where(keep, scores, -jnp.inf), of_class)  # [K, n]
+    class_boxes = jnp.take_along_axis(boxes, places[..., None], axis=1)  # [K, n, 4]
+    top_scores, top = jax.lax.top_k(class_scores.reshape(-1), min(max_detections, class_scores.size))
+    found = top_scores > -jnp.inf
     return SelectedBoxes(
-        boxes=jnp.pad(boxes.reshape(-1, 4)[top], ((0, fill), (0, 0))),
-        scores=jnp.where(found, jnp.pad(top_scores, (0, fill)), 0.0),
-        labels=jnp.pad((top // scores.shape[1]).astype(jnp.int32), (0, fill)),
+        boxes=class_boxes.reshape(-1, 4)[top],
+        scores=jnp.where(found, top_scores, 0.0),
+        labels=(top // of_class).astype(jnp.int32),
         valid=found,
     )

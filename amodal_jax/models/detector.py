@@ -122,7 +122,9 @@ class Detector(nn.Module):
     nms_threshold: float
     """IoU over which detections of a class suppress each other."""
     max_detections: int
-    """Detection slots an image."""
+    """Detection slots an image, fewer where so many cannot be."""
+    max_detections_per_class: int
+    """Most detections of a class in an image."""
 
     # ----- image to features
 
@@ -413,6 +415,7 @@ class Detector(nn.Module):
                 score_threshold=self.score_threshold,
                 nms_threshold=self.nms_threshold,
                 max_detections=self.max_detections,
+                max_detections_per_class=self.max_detections_per_class,
             )
         )(logits.reshape(*slots, -1), deltas.reshape(*slots, -1, 4), proposals, targets)
 
