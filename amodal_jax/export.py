@@ -75,6 +75,7 @@ def export_network(
     sheet = {
         "class_names": config.model.class_names,
         "mask_threshold": config.evaluation.mask_threshold,
+        "mask_paste": config.evaluation.mask_paste,
         "batch_size": batch_size,
         "height": config.data.canvas_height,
         "width": config.data.canvas_width,

@@ -23,6 +23,7 @@ From Python, beside this file:
 import argparse
 import io
 import json
+import math
 import os
 import signal
 import sys
@@ -76,6 +77,7 @@ class ExportedNetwork:
             self._resizing: tuple[int, int] = (sheet["short_side"], sheet["long_side"])
             self._input: tuple[int, int] = (sheet["input_height"], sheet["input_width"])
             self._mask_threshold: float = sheet["mask_threshold"]
+            self._mask_paste: str = sheet.get("mask_paste", "pixel_centres")  # absent in exports of earlier versions
             writer: str = sheet["jax_version"]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{folder / SHEET_FILE}: is damaged ({error!r}); copy or export it again") from error
@@ -122,7 +124,7 @@ class ExportedNetwork:
             if name in objects:
                 pasted = np.zeros((len(objects[name]), *size), bool)
                 for mask, probability, box in zip(pasted, objects[name], objects["boxes"], strict=True):
-                    paste_mask(mask, probability, box, self._mask_threshold)
+                    paste_mask(mask, probability, box, self._mask_threshold, self._mask_paste)
                 objects[name] = pasted
         return objects
 
@@ -175,26 +177,85 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def paste_mask(image: np.ndarray, probability: np.ndarray, box: np.ndarray, threshold: float) -> None:
-    """Sets the pixels of `image` [height, width] where the probability in the frame of `box` is above `threshold`.
+def paste_mask(image: np.ndarray, probability: np.ndarray, box: np.ndarray, threshold: float, paste: str) -> None:
+    """Sets the pixels of `image` [height, width] that belong to the mask whose probability lies in the frame of `box`.
 
-    torchvision's `paste_masks_in_image`: the mask [M, M] gets a border of one cell, the box grows with it and is cut to
-    whole pixels, and the mask is resized to it bilinearly.
+    Args:
+      image: bool, changed in place.
+      probability: [M, M].
+      box: [x1, y1, x2, y2] in pixels.
+      threshold: of the probability.
+      paste: "pixel_centres" or "torchvision", see the two functions.
+    """
+    within = paste_at_pixel_centres if paste == "pixel_centres" else _paste_as_torchvision
+    pasted, left, top = within(probability, box, image.shape, threshold)
+    image[top : top + pasted.shape[0], left : left + pasted.shape[1]] = pasted
+
+
+def paste_at_pixel_centres(
+    probability: np.ndarray, box: np.ndarray, image_size: tuple[int, ...], threshold: float
+) -> tuple[np.ndarray, int, int]:
+    """The mask within an image of `image_size` (height, width), and the column and row of the image where it starts.
+
+    detectron2's `paste_masks_in_image`: a pixel belongs to the mask where the probability at its centre is at least
+    `threshold`. It is bilinear between the centres of the cells and falls to 0 half a cell outside of the box. A box
+    without area has no mask.
+    """
+    cells = probability.shape[0]
+    x1, y1, x2, y2 = box.tolist()
+    left, columns, x_weights = _pixel_centres(x1, x2, image_size[1], cells)
+    top, rows, y_weights = _pixel_centres(y1, y2, image_size[0], cells)
+    bordered = np.zeros((cells + 3, cells + 3), np.float32)
+    bordered[1:-2, 1:-2] = probability
+    # a + (b - a) * w along x and then y, in place, as most of the time goes into passes over the pixels.
+    across = bordered.take(columns, axis=1)
+    across += (bordered.take(columns + 1, axis=1) - across) * x_weights
+    pasted = np.diff(across, axis=0).take(rows, axis=0)
+    pasted *= y_weights[:, None]
+    pasted += across.take(rows, axis=0)
+    return pasted >= threshold, left, top
+
+
+def _pixel_centres(low: float, high: float, pixels: int, cells: int) -> tuple[int, np.ndarray, np.ndarray]:
+    """The pixels of an axis whose centres the probabilities of [low, high] reach.
+
+    Returns:
+      The first of them; for each the cell before it, counted from a border of one cell, and the weight of the next one.
+    """
+    reach = (high - low) / (2 * cells)
+    first = last = 0
+    if reach > 0:  # neither reversed nor NaN
+        first = max(math.ceil(low - reach - 0.5), 0)
+        last = min(math.floor(high + reach - 0.5) + 1, pixels)
+    if last <= first:
+        return 0, np.zeros(0, np.intp), np.zeros(0, np.float32)
+    place = np.clip((np.arange(first, last) + 0.5 - low) * (cells / (high - low)) + 0.5, 0, cells + 1)
+    before = np.floor(place).astype(np.intp)
+    return first, before, (place - before).astype(np.float32)
+
+
+def _paste_as_torchvision(
+    probability: np.ndarray, box: np.ndarray, image_size: tuple[int, ...], threshold: float
+) -> tuple[np.ndarray, int, int]:
+    """As `paste_at_pixel_centres`, by torchvision's `paste_masks_in_image`.
+
+    The mask gets a border of one cell, the box grows with it and is cut to whole pixels, the mask is resized to it
+    bilinearly, and what is above `threshold` belongs to it.
     """
     cells = probability.shape[0]
     half = (box[2:] - box[:2]) * np.float32(0.5) * np.float32((cells + 2) / cells)
     centre = (box[2:] + box[:2]) * np.float32(0.5)
     x1, y1, x2, y2 = (int(edge) for edge in np.concatenate([centre - half, centre + half]))
-    left, right = max(x1, 0), min(x2 + 1, image.shape[1])
-    top, bottom = max(y1, 0), min(y2 + 1, image.shape[0])
+    left, right = max(x1, 0), min(x2 + 1, image_size[1])
+    top, bottom = max(y1, 0), min(y2 + 1, image_size[0])
     if left >= right or top >= bottom:
-        return
+        return np.zeros((0, 0), bool), 0, 0
     bordered = np.pad(probability, 1)
     x_low, x_high, x_weight = _taps(left - x1, right - x1, x2 - x1 + 1, cells + 2)
     y_low, y_high, y_weight = _taps(top - y1, bottom - y1, y2 - y1 + 1, cells + 2)
     rows = bordered[:, x_low] * (1 - x_weight) + bordered[:, x_high] * x_weight
     resized = rows[y_low] * (1 - y_weight[:, None]) + rows[y_high] * y_weight[:, None]
-    image[top:bottom, left:right] = resized > threshold
+    return resized > threshold, left, top
 
 
 def _taps(first: int, last: int, pixels: int, cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

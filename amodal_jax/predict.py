@@ -168,14 +168,16 @@ class Predictor:
         slots = np.flatnonzero(one.valid)
         boxes = one.boxes[slots]
         size = (image.shape[0], image.shape[1])
-        threshold = self.config.evaluation.mask_threshold
+        evaluation = self.config.evaluation
 
         def paste(masks: np.ndarray | None) -> np.ndarray | None:
             if masks is None:
                 return None
             pasted = np.zeros((len(slots), *size), bool)
             for index, slot in enumerate(slots):
-                pasted[index] = paste_mask(masks[slot], boxes[index], size, threshold)
+                pasted[index] = paste_mask(
+                    masks[slot], boxes[index], size, evaluation.mask_threshold, evaluation.mask_paste
+                )
             return pasted
 
         return Instances(

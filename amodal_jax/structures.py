@@ -6,13 +6,16 @@ N proposals, S samples, A anchors of a level, L levels, D detection slots, M mas
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from flax import struct
 
 Array = Any
 """jax.Array, np.ndarray, or what stands for one under tracing (a shape, an axis), so that no check is possible."""
+
+MaskPaste = Literal["pixel_centres", "torchvision"]
+"""How a mask in the frame of its box comes into the image; see `masks.paste.paste_mask`."""
 
 
 @struct.dataclass

@@ -25,11 +25,10 @@ class Part:
 def summarise(config: Config) -> list[Part]:
     """The branches of a configuration's network in the order of the data, then their sum.
 
-    A branch within another, as an MLC, is counted within it and once more by itself.
-
-    Raises:
-      ConfigError: the configuration names no classes.
+    A branch within another, as an MLC, is counted within it and once more by itself. A configuration without class
+    names, which takes the dataset's, is described with one class.
     """
+    config = with_a_class(config)
     network = build_network(config)
     variables = jax.eval_shape(lambda: initialise(network, config, jax.random.key(0)))
     parts = []
@@ -38,6 +37,12 @@ def summarise(config: Config) -> list[Part]:
         name = f"  of it {inner}" if inner else outer
         parts.append(Part(name, *(_size(variables.get(kind, {}), branch.name) for kind in ("params", "frozen"))))
     return [*parts, Part("all", *(_count(variables.get(kind, {})) for kind in ("params", "frozen")))]
+
+
+def with_a_class(config: Config) -> Config:
+    """The configuration, with one class where it names none."""
+    names = config.model.class_names or ("class_1",)
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, class_names=names))
 
 
 def _count(tree: Any) -> int:

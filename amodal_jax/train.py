@@ -7,12 +7,12 @@ from pathlib import Path
 
 import jax
 
-from amodal_jax.canvas import check_input_canvas
 from amodal_jax.config import Config
-from amodal_jax.devices import on_every_device
 from amodal_jax.errors import DataError
-from amodal_jax.evaluate import check_dataset, read_truth
+from amodal_jax.evaluation.truth import check_dataset, read_fitting_truth
 from amodal_jax.network import build_network
+from amodal_jax.parallel.devices import on_every_device
+from amodal_jax.parallel.processes import on_first_process
 from amodal_jax.runs.checkpoint import Checkpoint
 from amodal_jax.runs.checkpoint_reader import last_config
 from amodal_jax.runs.checkpoint_writer import CheckpointWriter
@@ -99,8 +99,7 @@ def train(
         stack.enter_context(run_lock(workdir))
         truth = None
         if config.train.evaluate_every:
-            truth = read_truth(config)  # once for all evaluations
-            check_input_canvas(truth.image_sizes.items(), config.model.input)
+            truth = on_first_process(lambda: read_fitting_truth(config))  # once for all evaluations
 
         # ----- The network and its state: from this run's last checkpoint, from another one's, or from scratch
         network = build_network(config)

@@ -5,15 +5,7 @@ Trained and evaluated on the same images (see docs/real_images.md); the classes 
 
 import dataclasses
 
-from amodal_jax.config import (
-    AnchorConfig,
-    Config,
-    DataConfig,
-    EvaluationConfig,
-    InputConfig,
-    RoIConfig,
-    TrainConfig,
-)
+from amodal_jax.config import AnchorConfig, Config, DataConfig, EvaluationConfig, InputConfig, RoIConfig, TrainConfig
 from configs import asn_tiny
 
 
@@ -47,5 +39,5 @@ def get_config() -> Config:
             checkpoint_every=250,
             evaluate_every=0,
         ),
-        evaluation=EvaluationConfig(batch_size=5, max_detections=60),
+        evaluation=EvaluationConfig(batch_size=5),
     )

@@ -46,5 +46,5 @@ def get_config() -> Config:
             checkpoint_every=150,
             evaluate_every=0,
         ),
-        evaluation=EvaluationConfig(batch_size=4, max_detections=50),
+        evaluation=EvaluationConfig(batch_size=4),
     )

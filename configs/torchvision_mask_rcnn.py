@@ -1,7 +1,8 @@
-"""torchvision's `maskrcnn_resnet50_fpn`, part by part: its heads, proposal counts and thresholds, amodal masks only."""
+"""torchvision's `maskrcnn_resnet50_fpn`, part by part: its heads, counts, thresholds and paste, amodal masks only."""
 
 from amodal_jax.config import (
     Config,
+    EvaluationConfig,
     HeadConfig,
     InputConfig,
     MLCConfig,
@@ -21,4 +22,5 @@ def get_config() -> Config:
             occlusion=OcclusionConfig(enabled=False),
             mlc=MLCConfig(enabled=False),
         ),
+        evaluation=EvaluationConfig(max_detections=100, mask_paste="torchvision"),
     )

@@ -8,6 +8,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax.cli import command_line
 
+_ONE_CLASS = "(with one class; it takes the dataset's)"
+
 
 def main() -> None:
     """Prints the table of one configuration, or one line for each of them."""
@@ -23,13 +25,18 @@ def main() -> None:
 
     if arguments.config is None:
         for name in config_names():
-            whole = summarise(override(load_config(name), overrides))[-1]
-            print(f"{name:28} {whole.parameters:>12,} parameters {whole.frozen:>8,} frozen")
+            config = override(load_config(name), overrides)
+            whole = summarise(config)[-1]
+            remark = "" if config.model.class_names else f"  {_ONE_CLASS}"
+            print(f"{name:28} {whole.parameters:>12,} parameters {whole.frozen:>8,} frozen{remark}")
         return
-    parts = summarise(override(load_config(arguments.config), overrides))
+    config = override(load_config(arguments.config), overrides)
+    parts = summarise(config)
     print(f"{'part':20} {'parameters':>12} {'frozen':>8}")
     for part in parts:
         print(f"{part.name:20} {part.parameters:>12,} {part.frozen:>8,}")
+    if not config.model.class_names:
+        print(_ONE_CLASS)
 
 
 if __name__ == "__main__":

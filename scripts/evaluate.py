@@ -8,7 +8,8 @@ network's input canvas, --model.input.height and --model.input.width. Writes met
 detections_inmodal.json: by default to `evaluation` in the run, as the training does, or to `evaluation_best`.
 
 Result files are in COCO's results format; either one will do. Det is measured on the boxes of the amodal file, or on
-those of --results-det. The split is --data.test-split, and --model.occlusion.threshold decides what is occluded. Writes
+those of --results-det. A file with a detection twice, or with none in an image that has objects, is warned of, and
+refused with --strict. The split is --data.test-split, and --model.occlusion.threshold decides what is occluded. Writes
 metrics.json where --out says. docs/evaluation.md describes the protocol and the files.
 """
 
@@ -36,6 +37,9 @@ def main() -> None:
     parser.add_argument("--results-amodal", type=Path, metavar="FILE", help="amodal masks, and boxes where it has them")
     parser.add_argument("--results-inmodal", type=Path, metavar="FILE", help="inmodal masks")
     parser.add_argument("--results-det", type=Path, metavar="FILE", help="amodal boxes; default: the amodal file's")
+    parser.add_argument(
+        "--strict", action="store_true", help="refuse result files that repeat detections or leave images out"
+    )
     parser.add_argument("--dataset", metavar="DIR", help="the built dataset; the same as --data.directory")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the folder to write; default: in the run, see above")
     command_line.add_process_arguments(parser)
@@ -73,12 +77,14 @@ def _evaluate_files(files: dict[str, Path], arguments: argparse.Namespace, overr
     print(
         f"{', '.join(map(str, files.values()))} on {config.data.directory}, split {config.data.test_split}", flush=True
     )
-    evaluate_files(files, config, arguments.out)
+    evaluate_files(files, config, arguments.out, strict=arguments.strict)
     if arguments.out is not None:
         print(f"written to {arguments.out}")
 
 
 def _evaluate_checkpoint(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    if arguments.strict:
+        raise ConfigError("--strict cannot be set: it is of result files, and a checkpoint's are whole")
     command_line.check_fields(overrides, _FIELDS_OF_CHECKPOINTS, "the network is the checkpoint's")
     command_line.keep_compilations()
     command_line.join_processes(arguments)

@@ -1,5 +1,7 @@
 """Set-up of every test process: shapes checked at run time, eight simulated devices, a compilation cache."""
 
+import ctypes
+import gc
 import os
 from pathlib import Path
 
@@ -25,6 +27,24 @@ hypothesis.settings.load_profile("untimed")
 
 # Left installed for the life of the process, so that whichever test first imports a module gets the checked one.
 install_import_hook("amodal_jax", "beartype.beartype")
+
+
+MUCH_MEMORY = 3 << 29  # bytes, 1.5 GiB
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item, nextitem):
+    """Drops what the tests of a file have had JAX compile, as a process would otherwise grow with every file.
+
+    Within a file this is kept while there is little of it. What is needed again comes out of the cache on disk.
+    """
+    result = yield
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+    if nextitem is None or nextitem.path != item.path or resident > MUCH_MEMORY:
+        jax.clear_caches()
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # glibc would keep what is freed
+    return result
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,15 @@ def test_defaults_are_the_papers_schedule():
     assert train.decay_steps == (20_000, 22_000)
 
 
+def test_a_checkpoint_of_before_masks_had_a_paste_keeps_its_room_and_is_pasted_at_pixel_centres():
+    content = json.loads(to_json(Config()))
+    content["evaluation"] = {"batch_size": 8, "score_threshold": 0.05, "nms_threshold": 0.5, "max_detections": 100}
+    settings = from_json(json.dumps(content)).evaluation
+    assert (settings.mask_paste, settings.max_detections, settings.max_detections_per_class) == (
+        *("pixel_centres", 100, 100),
+    )
+
+
 def test_override_changes_one_field_and_keeps_its_type():
     config = override(
         Config(), ["--model.mlc.box-layer", "2", "--train.decay_steps=1,2", "--data.flip", "false", "--name", "mine"]

@@ -15,21 +15,17 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from amodal_jax.config import Config, DataConfig, ModelConfig
+from amodal_jax import evaluate
+from amodal_jax.config import Config, DataConfig, EvaluationConfig, ModelConfig, OcclusionConfig
 from amodal_jax.errors import ConfigError, DataError
-from amodal_jax.evaluate import (
-    EvaluationStopped,
-    detect_all,
-    evaluate_files,
-    evaluate_network,
-    image_results,
-    images_without_room,
-    read_truth,
-    write_results,
-)
+from amodal_jax.evaluate import EvaluationStopped, evaluate_files, evaluate_network
+from amodal_jax.evaluation.detect import detect_images, image_results, join_results
 from amodal_jax.evaluation.metrics import evaluate_results, format_table, results_from_truth
+from amodal_jax.evaluation.truth import read_truth
+from amodal_jax.evaluation.write import images_without_room, write_results
 from amodal_jax.files.image_reader import read_image
 from amodal_jax.network import build_network, initialise
+from amodal_jax.occlusion import OCCLUSION_THRESHOLD
 from amodal_jax.predict import Predictor
 from amodal_jax.runs.checkpoint import Checkpoint
 from amodal_jax.runs.checkpoint_writer import CheckpointWriter
@@ -115,6 +111,22 @@ def test_every_image_is_evaluated_once(evaluated):
     assert metrics["detections"] == len(json.loads((folder / "detections_amodal.json").read_text())) > 0
 
 
+def test_occlusion_is_measured_against_one_truth_whatever_the_network_was_trained_with(
+    config, network, tmp_path, monkeypatch
+):
+    thresholds = []
+
+    def recorded(truth, results, occlusion_threshold=OCCLUSION_THRESHOLD):
+        thresholds.append(occlusion_threshold)
+        return evaluate_results(truth, results, occlusion_threshold)
+
+    monkeypatch.setattr(evaluate, "evaluate_results", recorded)
+    trained = dataclasses.replace(config.model, occlusion=OcclusionConfig(threshold=0.2))
+    evaluate_network(*network, dataclasses.replace(config, model=trained), tmp_path, progress=False)
+    assert thresholds == [0.05]
+    assert json.loads((tmp_path / "metrics.json").read_text())["occlusion_threshold"] == 0.05
+
+
 def test_a_stopped_evaluation_writes_nothing(config, network, tmp_path):
     asked = []
 
@@ -134,7 +146,9 @@ def test_the_files_are_what_stock_coco_reads(config, evaluated):
     assert content == metrics | {
         "checkpoint": None,
         "dataset": {"directory": config.data.directory, "split": "train"},
+        "occlusion_threshold": 0.05,
         "evaluation": dataclasses.asdict(config.evaluation),
+        "images_without_room": 3,
     }
     assert sorted(path.name for path in folder.iterdir()) == [
         "detections_amodal.json",
@@ -216,15 +230,18 @@ def test_a_branch_that_is_missing_has_no_file_and_no_figures(tmp_path):
         amodal_masks=None,
         inmodal_masks=np.ones((2, 28, 28), np.float32),
     )
-    results = image_results(detections, 5, (40, 60), (1, 2, 4), 0.5)
+    settings = EvaluationConfig()
+    results = image_results(detections, 5, (40, 60), (1, 2, 4), settings)
     assert results["det"] == [{"image_id": 5, "category_id": 4, "bbox": [1.0, 2.0, 10.0, 20.0], "score": 0.75}]
     assert results.keys() == {"det", "inmodal"}
-    # torchvision's pasting lets a full mask reach a pixel over the box.
-    np.testing.assert_allclose(coco_mask.toBbox(results["inmodal"][0]["segmentation"]), [1, 2, 10, 20], atol=2)
+    assert coco_mask.toBbox(results["inmodal"][0]["segmentation"]).tolist() == [1, 2, 10, 20]
+    as_torchvision = dataclasses.replace(settings, mask_paste="torchvision")
+    larger = image_results(detections, 5, (40, 60), (1, 2, 4), as_torchvision)["inmodal"][0]["segmentation"]
+    assert coco_mask.area(larger) > 10 * 20
     write_results(tmp_path / "masks", results, {"det/AP": 0.5})
     assert {path.name for path in (tmp_path / "masks").iterdir()} == {"detections_inmodal.json", "metrics.json"}
 
-    results = image_results(dataclasses.replace(detections, inmodal_masks=None), 5, (40, 60), (1, 2, 4), 0.5)
+    results = image_results(dataclasses.replace(detections, inmodal_masks=None), 5, (40, 60), (1, 2, 4), settings)
     write_results(tmp_path / "boxes", results, {"det/AP": 0.5})
     assert {path.name for path in (tmp_path / "boxes").iterdir()} == {"detections.json", "metrics.json"}
     assert json.loads((tmp_path / "boxes" / "detections.json").read_text()) == results["det"]
@@ -245,14 +262,34 @@ def test_an_image_that_does_not_fit_the_network_is_refused(config, network):
         evaluate_network(*network, other, None, progress=False)
 
 
-def test_images_with_all_detections_that_there_may_be_are_counted(config, evaluated):
-    _, folder = evaluated
-    results = {"det": json.loads((folder / "detections_amodal.json").read_text())}
-    counts = np.bincount([one["image_id"] for one in results["det"]])
-    most = int(counts.max())
-    assert config.evaluation.max_detections == most
-    assert images_without_room(results, most) == (counts == most).sum()
-    assert images_without_room(results, most + 1) == 0
+def test_images_with_all_detections_that_there_may_be_are_counted():
+    results = {"det": [{"image_id": image, "category_id": one} for image, one in ((7, 1), (7, 1), (7, 2), (8, 1))]}
+
+    def count(classes=7, **settings):
+        return images_without_room(results, EvaluationConfig(**settings), classes)
+
+    assert count() == 0
+    assert [count(max_detections=most) for most in (1, 3, 4)] == [2, 1, 0]
+    assert [count(max_detections_per_class=most) for most in (1, 2, 3)] == [2, 1, 0]
+    assert count(max_detections=3, max_detections_per_class=1) == 2
+
+
+def test_images_of_which_all_is_there_that_coco_counts_lack_no_room():
+    full = [{"image_id": 3, "category_id": one} for one in (1, 2) for _ in range(100)]
+    assert images_without_room({"det": full}, EvaluationConfig(max_detections=200), 2) == 0
+    assert images_without_room({"det": full}, EvaluationConfig(max_detections=200), 3) == 1
+    assert images_without_room({"det": full}, EvaluationConfig(max_detections_per_class=200), 3) == 0
+
+
+def test_a_lack_of_room_is_said_before_the_table(config, network, capsys):
+    evaluate_network(*network, config, None)
+    printed = capsys.readouterr()
+    assert "note: 3 of 3 images have as many detections as evaluation.max_detections (10)" in printed.err
+    assert "Amodal Seg" in printed.out
+    roomy = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, max_detections=1000))
+    metrics = evaluate_network(build_network(roomy), network[1], roomy, None)
+    assert metrics["detections"] > 30
+    assert "note:" not in capsys.readouterr().err
 
 
 def test_a_missing_dataset_or_split_is_named(config, network):
@@ -277,6 +314,8 @@ def test_files_of_an_evaluation_give_its_figures_by_id_and_by_name(config, evalu
         "results": {kind: str(path) for kind, path in files.items()},
         "dataset": {"directory": config.data.directory, "split": "train"},
         "occlusion_threshold": 0.05,
+        "repeated_detections": {"amodal": 0, "inmodal": 0},
+        "images_without_detections": {"amodal": 0, "inmodal": 0},
         **metrics,
     }
 
@@ -322,9 +361,19 @@ def test_a_checkpoint_is_all_that_the_script_needs_and_processes_share_the_image
     with socket.socket() as server:
         server.bind(("localhost", 0))
         port = server.getsockname()[1]
+    # The second process has no means to read the truth, to score or to write.
+    without = f"""
+import runpy, sys
+import amodal_jax.evaluate
+if sys.argv[-1] == "1":
+    for name in ("read_truth", "evaluate_results", "write_results", "make_folder"):
+        setattr(amodal_jax.evaluate, name, None)
+runpy.run_path({str(ROOT / "scripts" / "evaluate.py")!r}, run_name="__main__")
+"""
+    arguments = ["--checkpoint", run, "--coordinator", f"localhost:{port}", "--processes", 2, "--process"]
     processes = [
         subprocess.Popen(
-            script("--checkpoint", run, "--coordinator", f"localhost:{port}", "--processes", 2, "--process", index),
+            [sys.executable, "-c", without, *map(str, [*arguments, index])],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -402,12 +451,38 @@ def test_the_script_scores_files_of_any_tool(config, evaluated, tmp_path):
     assert {name: content[name] for name in metrics} == metrics
 
 
+def test_the_script_says_what_is_there_twice_or_not_there_and_strictly_refuses_it(config, evaluated, tmp_path):
+    _, folder = evaluated
+    found = json.loads((folder / "detections_amodal.json").read_text())
+    path = tmp_path / "part.json"
+    path.write_text(json.dumps([one for one in found if one["image_id"] == 0] * 2))
+    places = ["--dataset", config.data.directory, "--data.test-split", "train", "--out", tmp_path / "out"]
+    command = script("--results-amodal", path, *places)
+    strict = subprocess.run([*command, "--strict"], capture_output=True, text=True, timeout=600)
+    assert strict.returncode == 1
+    last = strict.stderr.splitlines()[-1]
+    assert last.startswith(f"error: {path}: 10 of 20 results have the image, class, score and place")
+    assert "warning" not in strict.stderr
+    assert not (tmp_path / "out").exists()
+
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
+    assert result.returncode == 0
+    lines = result.stdout.splitlines()
+    warnings = [number for number, line in enumerate(lines) if line.startswith(f"warning: {path}: ")]
+    assert len(warnings) == 2
+    assert max(warnings) < next(number for number, line in enumerate(lines) if line.startswith("Amodal Seg"))
+    content = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert content["repeated_detections"] == {"amodal": 10}
+    assert content["images_without_detections"] == {"amodal": 2}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "name either a --checkpoint, or result files"),
         (["--checkpoint", "run", "--results-det", "a.json"], "name either a --checkpoint, or result files"),
         (["--results-det", "a.json", "--best"], "--best cannot be set"),
+        (["--checkpoint", "run", "--strict"], "--strict cannot be set"),
         (["--results-det", "a.json", "--evaluation.score-threshold", "0.5"], "--evaluation.score-threshold cannot be"),
         (["--results-det", "a.json", "--dataset", "/nowhere"], "/nowhere: no such dataset"),
     ],
@@ -425,7 +500,7 @@ def test_images_are_in_the_order_of_the_records(config, network):
 
     counted = []
     batches = evaluation_batches(config, batch_size=8)
-    results, image_ids = detect_all(*network, config, batches, tuple(range(7)), counted.append)
+    results, image_ids = join_results(detect_images(*network, config, batches, tuple(range(7)), counted.append))
     assert sorted(image_ids) == [0, 1, 2]
     assert counted == [3]
     assert list(dict.fromkeys(one["image_id"] for one in results["det"])) == image_ids

@@ -48,7 +48,8 @@ def exported(predictor, tmp_path_factory) -> Path:
     writer.save(Checkpoint(step=7, variables=variables, optimizer_state=optimizer_state, position=None))
     writer.close()
     out = workdir / "exports" / "first"
-    result = script("--checkpoint", workdir, "--out", out, "--batch-size", 2, "--evaluation.max-detections", 8)
+    changed = ("--evaluation.max-detections", 8, "--evaluation.mask-paste", "torchvision")
+    result = script("--checkpoint", workdir, "--out", out, "--batch-size", 2, *changed)
     assert result.returncode == 0, result.stderr
     assert "checkpoint of step 7: images of up to 64 x 96 pixels, 2 at a time, on cpu, cuda" in result.stdout
     assert sorted(path.name for path in out.iterdir()) == FILES
@@ -103,8 +104,8 @@ def test_the_script_beside_it_finds_what_the_predictor_finds(exported, predictor
     result = run_alone(folder, *(tmp_path / f"{name}.npy" for name in images), "--out", tmp_path / "found")
     assert result.returncode == 0, result.stderr
     assert sorted(path.name for path in (tmp_path / "found").iterdir()) == ["0.npz", "1.npz", "2.npz"]
-    fewer = dataclasses.replace(predictor.config.evaluation, max_detections=8)
-    alike = Predictor(dataclasses.replace(predictor.config, evaluation=fewer), predictor._variables)
+    changed = dataclasses.replace(predictor.config.evaluation, max_detections=8, mask_paste="torchvision")
+    alike = Predictor(dataclasses.replace(predictor.config, evaluation=changed), predictor._variables)
     for name, image in images.items():
         found = np.load(tmp_path / "found" / f"{name}.npz")
         assert_same(found, alike(image))
@@ -160,7 +161,7 @@ def test_an_image_that_cannot_be_read_does_not_keep_the_others_from_it(exported,
 def test_the_folder_stands_in_for_a_run(exported, predictor):
     config, variables, step = load_checkpoint(exported)
     assert step == 7
-    assert config.evaluation.max_detections == 8
+    assert (config.evaluation.max_detections, config.evaluation.mask_paste) == (8, "torchvision")
     assert dataclasses.replace(config, evaluation=predictor.config.evaluation) == predictor.config
     assert jax.tree.structure(variables) == jax.tree.structure(predictor._variables)
     for one, other in zip(jax.tree.leaves(variables), jax.tree.leaves(predictor._variables), strict=True):
@@ -180,6 +181,7 @@ def test_another_canvas_for_every_platform(predictor, tmp_path):
     assert sheet == {
         "class_names": list(config.model.class_names),
         "mask_threshold": 0.5,
+        "mask_paste": "pixel_centres",
         "batch_size": 1,
         "height": 70,
         "width": 120,

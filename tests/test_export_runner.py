@@ -3,6 +3,7 @@
 import re
 import sys
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -14,16 +15,17 @@ from hypothesis import strategies as st
 from amodal_jax import export_runner
 from amodal_jax.errors import ImageError
 from amodal_jax.files.image_reader import read_image
-from amodal_jax.masks import paste
+from amodal_jax.masks import paste as pasting
+from amodal_jax.structures import MaskPaste
 from tests.files.test_image_framing import with_orientation
 from tests.helpers.full_disk import files_limited_to
 
 GOLDEN = Path(__file__).resolve().parent / "golden" / "ops" / "mask_output.npz"
 
 
-def pasted(probability, box, size, threshold=0.5):
+def pasted(probability, box, size, threshold, paste):
     image = np.zeros(size, bool)
-    export_runner.paste_mask(image, probability, box, threshold)
+    export_runner.paste_mask(image, probability, box, threshold, paste)
     return image
 
 
@@ -31,14 +33,21 @@ def test_pastes_as_torchvision():
     golden = np.load(GOLDEN)
     height, width = (int(side) for side in golden["image_size"])
     expected = np.unpackbits(golden["packed"], axis=-1, count=width).astype(bool)
-    found = [pasted(*one, (height, width)) for one in zip(golden["masks"], golden["boxes"], strict=True)]
+    found = [
+        pasted(*one, (height, width), 0.5, "torchvision") for one in zip(golden["masks"], golden["boxes"], strict=True)
+    ]
     # Where the resized probability is the threshold but for rounding, a pixel may fall to either side.
     assert np.sum(np.stack(found) != expected) <= 1e-5 * np.sum(expected)
 
 
 @settings(deadline=None)
-@given(st.integers(0, 2**31 - 1), st.tuples(st.integers(1, 40), st.integers(1, 40)), st.sampled_from([0.3, 0.5, 0.9]))
-def test_pastes_as_the_package(seed, size, threshold):
+@given(
+    st.integers(0, 2**31 - 1),
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    st.sampled_from([0.3, 0.5, 0.9]),
+    st.sampled_from(get_args(MaskPaste)),
+)
+def test_pastes_as_the_package(seed, size, threshold, paste):
     """Random boxes, beyond the image, under a pixel and inverted ones included."""
     rng = np.random.default_rng(seed)
     # Multiples of 1/8, so that whole and half cells meet and no rounding decides, but for the threshold's own value.
@@ -47,9 +56,9 @@ def test_pastes_as_the_package(seed, size, threshold):
     boxes[0, 2:] = boxes[0, :2] + 0.3
     different = 0
     for probability, box in zip(probabilities, boxes, strict=True):
-        expected = paste.paste_mask(probability, box, size, threshold)
-        different += np.sum(pasted(probability, box, size, threshold) != expected)
-    assert different <= 1
+        expected = pasting.paste_mask(probability, box, size, threshold, paste)
+        different += np.sum(pasted(probability, box, size, threshold, paste) != expected)
+    assert different <= (paste == "torchvision")
 
 
 def test_reads_what_the_library_writes(tmp_path):

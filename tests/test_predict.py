@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from typing import get_args
 
 import cv2
 import jax
@@ -12,8 +13,10 @@ import amodal_jax
 from amodal_jax.canvas import source_canvas
 from amodal_jax.errors import ImageError
 from amodal_jax.files.image_reader import read_image
+from amodal_jax.masks.paste import paste_mask
 from amodal_jax.network import build_network, initialise
 from amodal_jax.predict import Predictor
+from amodal_jax.structures import Detections, MaskPaste
 from tests.helpers.micro import micro_config
 
 
@@ -34,6 +37,29 @@ def assert_same(one: amodal_jax.Instances, other: amodal_jax.Instances) -> None:
     np.testing.assert_allclose(one.occluded, other.occluded, atol=1e-5)
     assert np.mean(one.amodal_masks != other.amodal_masks) < 1e-3
     assert np.mean(one.inmodal_masks != other.inmodal_masks) < 1e-3
+
+
+@pytest.mark.parametrize("paste", get_args(MaskPaste))
+def test_masks_are_pasted_as_the_configuration_says(predictor, paste):
+    evaluation = dataclasses.replace(predictor.config.evaluation, mask_paste=paste, mask_threshold=0.6)
+    other = Predictor(dataclasses.replace(predictor.config, evaluation=evaluation), {})
+    box = np.array([5.5, 7.25, 30.5, 40.0], np.float32)
+    probability = np.random.default_rng(0).uniform(size=(1, 1, 28, 28)).astype(np.float32)
+    found = Detections(
+        boxes=box[None, None],
+        scores=np.ones((1, 1), np.float32),
+        labels=np.zeros((1, 1), np.int32),
+        valid=np.ones((1, 1), bool),
+        occluded=None,
+        amodal_masks=None,
+        inmodal_masks=probability,
+    )
+    (mask,) = other._instances(noise(60, 90), found).inmodal_masks
+    np.testing.assert_array_equal(mask, paste_mask(probability[0, 0], box, (60, 90), 0.6, paste))
+    (at_centres, as_torchvision) = (
+        paste_mask(probability[0, 0], box, (60, 90), 0.6, one) for one in get_args(MaskPaste)
+    )
+    assert (at_centres != as_torchvision).any()
 
 
 def test_instances_are_as_documented(predictor):

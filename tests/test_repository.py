@@ -19,13 +19,15 @@ PACKAGE_ROOMS = {
     "classes": set(),
     "records": set(),
     "structures": set(),
-    "devices": set(),
+    "occlusion": set(),
     "files": {"errors"},
     "cli": {"errors"},
     "ops": {"records"},
     "losses": {"structures"},
-    "masks": {"files", "records"},
-    "models": {"classes", "errors", "losses", "ops", "structures"},
+    "export_runner": {"files"},
+    "masks": {"export_runner", "files", "records", "structures"},
+    "parallel": {"errors"},
+    "models": {"classes", "errors", "losses", "occlusion", "ops", "structures"},
     "config": {"errors", "models"},
     "config_json": {"config", "errors", "models"},
     "canvas": {"config", "errors", "ops"},
@@ -34,22 +36,27 @@ PACKAGE_ROOMS = {
     "input_pipeline": {"config", "errors", "files", "masks", "records", "structures"},
     "runs": {"config", "config_json", "errors", "files", "network", "structures"},
     "weights": {"classes", "config", "config_json", "errors", "files", "models", "network", "runs"},
-    "evaluation": {"canvas", "cli", "config", "errors", "files", "input_pipeline", "masks", "network", "structures"},
-    "evaluate": {"cli", "config", "errors", "evaluation", "files", "input_pipeline", "network", "structures"},
+    "evaluation": {
+        *("canvas", "cli", "config", "errors", "files", "input_pipeline", "masks", "models", "network", "occlusion"),
+        "structures",
+    },
+    "evaluate": {
+        *("cli", "config", "errors", "evaluation", "files", "input_pipeline", "models", "network", "occlusion"),
+        "parallel",
+    },
     "predict": {"canvas", "config", "errors", "masks", "network", "runs", "structures", "weights"},
     "visualization": {
         *("config", "config_json", "errors", "evaluation", "files", "input_pipeline", "masks", "network", "runs"),
-        "structures",
+        *("occlusion", "structures"),
     },
     "predict_files": {"cli", "errors", "files", "predict", "structures", "visualization"},
-    "export_runner": set(),
     "export": {"canvas", "config", "errors", "export_runner", "files", "network", "runs", "structures"},
     "training": {
-        *("canvas", "cli", "config", "config_json", "devices", "errors", "evaluate", "evaluation"),
-        *("files", "losses", "network", "runs", "structures", "weights"),
+        *("canvas", "cli", "config", "config_json", "errors", "evaluate", "evaluation"),
+        *("files", "losses", "network", "parallel", "runs", "structures", "weights"),
     },
     "train": {
-        *("canvas", "config", "devices", "errors", "evaluate", "input_pipeline", "network", "runs", "structures"),
+        *("config", "errors", "evaluation", "input_pipeline", "network", "parallel", "runs", "structures"),
         "training",
     },
     "__init__": {"predict", "structures"},
@@ -62,7 +69,7 @@ DATA_GROUND = {
     "commands": {"kins", "shared"},
     "orders": {"commands", "kins", "shared"},
 }
-NETWORK_FREE = {"classes", "cli", "errors", "files", "masks", "records", "visualization"}
+NETWORK_FREE = {"classes", "cli", "errors", "files", "masks", "occlusion", "records", "visualization"}
 """The rooms of the package that the data may import: none that runs a network."""
 DATA_NEIGHBOURS = {
     "d2sa": {"cocoa"},  # tells a file of COCOA from one of its own

@@ -20,12 +20,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from amodal_jax.config import (
-    BackboneConfig,
-    HeadConfig,
-    MLCConfig,
-    OcclusionConfig,
-)
+from amodal_jax.config import BackboneConfig, HeadConfig, MLCConfig, OcclusionConfig
 from amodal_jax.config_json import field_lines, override
 from amodal_jax.errors import CheckpointError, ConfigError, DataError, TrainingError
 from amodal_jax.evaluate import evaluate_network

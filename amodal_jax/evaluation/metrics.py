@@ -16,6 +16,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from amodal_jax.errors import DataError
+from amodal_jax.masks import segmentation
+from amodal_jax.occlusion import OCCLUSION_THRESHOLD, is_occluded
 
 Result = dict[str, Any]
 """One detection in COCO's results format: `image_id`, `category_id`, `bbox` (xywh, pixels), `score`, and in lists of
@@ -24,7 +26,11 @@ masks `segmentation` (compressed run lengths); `occluded`, a probability, beside
 KINDS = {"det": "Det", "amodal": "Amodal Seg", "inmodal": "Inmodal Seg"}
 SUMMARY = ("AP", "AP50", "AP75", "APs", "APm", "APl")  # COCOeval's first six figures, in its order
 
-OCCLUSION_LEVELS = {"visible": (-1.0, 0.05), "partly_hidden": (0.05, 0.5), "mostly_hidden": (0.5, 1.0)}
+OCCLUSION_LEVELS = {
+    "visible": (-1.0, OCCLUSION_THRESHOLD),
+    "partly_hidden": (OCCLUSION_THRESHOLD, 0.5),
+    "mostly_hidden": (0.5, 1.0),
+}
 """Bounds of the occlusion ratio, the lower one excluded."""
 
 
@@ -52,7 +58,7 @@ class AnnotatedImages:
 
 
 def evaluate_results(
-    truth: AnnotatedImages, results: dict[str, list[Result]], occlusion_threshold: float = 0.05
+    truth: AnnotatedImages, results: dict[str, list[Result]], occlusion_threshold: float = OCCLUSION_THRESHOLD
 ) -> dict[str, float]:
     """Scores results against the ground truth.
 
@@ -61,7 +67,8 @@ def evaluate_results(
       results: by kind, each scored if it is there: "det", boxes against amodal boxes; "amodal", masks against amodal
         masks; "inmodal", masks against inmodal masks. An instance without a visible pixel is not part of the inmodal
         ground truth. Crowds count neither for nor against.
-      occlusion_threshold: an instance is occluded when its occlusion ratio is over this.
+      occlusion_threshold: an instance is occluded when its occlusion ratio is over this. By default the paper's,
+        whatever threshold a network was trained with, so that networks of several thresholds can be compared.
 
     Returns:
       Fractions within [0, 1]; a figure without any instance to compute it from is absent:
@@ -73,8 +80,12 @@ def evaluate_results(
         mean over the ten IoU thresholds. (No AP, since a false detection has no occlusion level.)
       - "occlusion_accuracy": the paper reports it without a definition. Here: over the detections in "det" that
         COCOeval matches with an instance at IoU 0.5 (same class, greedily by descending score, crowds left out), the
-        share whose `occluded` is over 0.5 exactly if the instance is occluded. Absent where `occluded` is.
-      - "occlusion_matches", the number of those detections; "images" and "detections", those of the whole evaluation.
+        share that are called occluded exactly if the instance is. A detection is called so when its `occluded` is over
+        0.5; where none has `occluded`, as of a network without the branch, when more than `occlusion_threshold` of its
+        amodal mask is outside its inmodal mask, for which all three lists have to hold the same detections in the same
+        order. Absent where a decision is.
+      - "occlusion_matches", the number of those detections, and where masks decided "occlusion_from_masks", the same;
+        "images" and "detections", those of the whole evaluation.
 
     Raises:
       DataError: no image or instance at all, or a result of an image or category that the ground truth does not have.
@@ -91,7 +102,7 @@ def evaluate_results(
         evaluation = _run_coco_eval(truth, results[kind], kind)
         metrics |= {f"{kind}/{name}": value for name, value in _average_precisions(evaluation, truth).items()}
         if kind == "det":
-            metrics |= _occlusion_accuracy(evaluation, truth, results[kind], occlusion_threshold)
+            metrics |= _occlusion_accuracy(evaluation, truth, results, occlusion_threshold)
         else:
             metrics |= {f"{kind}/AR/{level}": value for level, value in _recall_by_occlusion(evaluation, truth).items()}
     metrics["images"] = len(truth.image_sizes)
@@ -110,7 +121,7 @@ def results_from_truth(truth: AnnotatedImages) -> dict[str, list[Result]]:
             "category_id": instance.category_id,
             "bbox": list(instance.box),
             "score": 1.0,
-            "occluded": float(instance.occlusion_ratio > 0.05),
+            "occluded": float(is_occluded(instance.occlusion_ratio)),
         }
         results["det"].append(common)
         results["amodal"].append(common | {"segmentation": instance.amodal_rle})
@@ -130,7 +141,8 @@ def format_table(metrics: dict[str, float]) -> str:
     accuracy = metrics.get("occlusion_accuracy")
     if accuracy is not None:
         matches = int(metrics["occlusion_matches"])
-        lines.append(f"Occlusion accuracy {100 * accuracy:.1f} over {matches} matched detections")
+        by_masks = " (by their two masks)" if "occlusion_from_masks" in metrics else ""
+        lines.append(f"Occlusion accuracy {100 * accuracy:.1f} over {matches} matched detections{by_masks}")
     lines.append(f"{int(metrics['images'])} images, {int(metrics['detections'])} detections")
     return "\n".join(lines)
 
@@ -208,19 +220,49 @@ def _matches_of_all_sizes(evaluation: COCOeval):
 
 
 def _occlusion_accuracy(
-    evaluation: COCOeval, truth: AnnotatedImages, found: list[Result], threshold: float
+    evaluation: COCOeval, truth: AnnotatedImages, results: dict[str, list[Result]], threshold: float
 ) -> dict[str, float]:
+    found = results["det"]
+    from_masks = not any("occluded" in one for one in found)
+    if from_masks and not _same_detections(results):
+        return {}
+
+    def is_called_occluded(place: int) -> bool | None:
+        if from_masks:
+            masks = (results[kind][place]["segmentation"] for kind in ("amodal", "inmodal"))
+            return bool(is_occluded(_hidden_share(*masks), threshold))
+        probability = found[place].get("occluded")
+        return None if probability is None else probability > 0.5
+
     correct = matches = 0
     for match in _matches_of_all_sizes(evaluation):
         for result_id, truth_id, ignored in zip(
             match["dtIds"], match["dtMatches"][0], match["dtIgnore"][0], strict=True
         ):
-            occluded = found[result_id - 1].get("occluded")
-            if not truth_id or ignored or occluded is None:
+            if not truth_id or ignored:
+                continue
+            called = is_called_occluded(result_id - 1)
+            if called is None:
                 continue
             matches += 1
-            correct += (occluded > 0.5) == (truth.instances[int(truth_id) - 1].occlusion_ratio > threshold)
-    return {"occlusion_accuracy": correct / matches, "occlusion_matches": matches} if matches else {}
+            correct += called == bool(is_occluded(truth.instances[int(truth_id) - 1].occlusion_ratio, threshold))
+    if not matches:
+        return {}
+    metrics = {"occlusion_accuracy": correct / matches, "occlusion_matches": matches}
+    return metrics | ({"occlusion_from_masks": matches} if from_masks else {})
+
+
+def _same_detections(results: dict[str, list[Result]]) -> bool:
+    """Whether the lists of all kinds are there and hold the same detections in the same order."""
+    keys = ("image_id", "category_id", "score")
+    lists = [[tuple(one[key] for key in keys) for one in results.get(kind, [])] for kind in KINDS]
+    return lists[0] == lists[1] == lists[2]
+
+
+def _hidden_share(amodal: segmentation.Rle, inmodal: segmentation.Rle) -> float:
+    """The share of an amodal mask that is outside the inmodal one; 0 of a mask without pixels."""
+    whole = segmentation.area(amodal)
+    return (whole - segmentation.intersection_area(amodal, inmodal)) / whole if whole else 0.0
 
 
 def _recall_by_occlusion(evaluation: COCOeval, truth: AnnotatedImages) -> dict[str, float]:
@@ -231,6 +273,6 @@ def _recall_by_occlusion(evaluation: COCOeval, truth: AnnotatedImages) -> dict[s
                 continue
             ratio = truth.instances[truth_id - 1].occlusion_ratio
             for level, (lower, upper) in OCCLUSION_LEVELS.items():
-                if lower < ratio <= upper:
+                if is_occluded(ratio, lower) and not is_occluded(ratio, upper):
                     found[level].append(match["gtMatches"][:, column] > 0)
     return {level: float(np.mean(matched)) for level, matched in found.items() if matched}

@@ -1,4 +1,4 @@
-"""From the records of a built dataset to `Batch`es, with tf.data: with `records`, the only module that imports TensorFlow.
+"""From the records of a built dataset to `Batch`es, with tf.data: beside `records` the only module with TensorFlow.
 
 Shape shorthand: B images of this process's batch, H x W canvas of native pixels, G ground-truth slots, n objects of an
 image. Records hold boxes as TFDS' normalised [y1, x1, y2, x2]; they become [x1, y1, x2, y2] in pixels here, once.

@@ -1,6 +1,7 @@
 """From class scores and box deltas of proposals to the final boxes of an image.
 
-Shape shorthand in this module: N proposals, K foreground classes, K1 = K + 1 with the background at 0, D detections.
+Shape shorthand in this module: N proposals, K foreground classes, K1 = K + 1 with the background at 0, D detections, n
+of them of a class.
 """
 
 import dataclasses
@@ -12,9 +13,10 @@ from jaxtyping import Array, Float
 from amodal_jax.errors import require
 from amodal_jax.ops import boxes as box_ops
 from amodal_jax.ops.nms import nms
-from amodal_jax.structures import Proposals, SelectedBoxes
+from amodal_jax.structures import MaskPaste, Proposals, SelectedBoxes
 
 MINIMUM_SIDE = 1e-2  # pixels; torchvision drops thinner detections
+COCO_DETECTIONS_PER_CLASS = 100  # that COCOeval counts in an image
 CLASSES_AT_ONCE = 8  # bounds the memory of class-wise NMS, N * N booleans each
 
 
@@ -28,13 +30,17 @@ class EvaluationConfig:
     """Detections up to this score are dropped."""
     nms_threshold: float = 0.5
     """IoU over which detections of a class suppress each other."""
-    max_detections: int = 100
-    """Detections of an image, of all classes; an evaluation says in how many images this may cut some off."""
+    max_detections_per_class: int = COCO_DETECTIONS_PER_CLASS
+    """The most detections of a class in an image."""
+    max_detections: int = 1000
+    """The most detections in an image: room for ten full classes. Empty room costs memory alone, 6 kB each."""
     mask_threshold: float = 0.5
-    """Pixels of a probability over this belong to a mask."""
+    """Pixels of this probability on belong to a mask; with torchvision's paste, pixels over it."""
+    mask_paste: MaskPaste = "pixel_centres"
+    """How masks come into the image; torchvision's way is for its own weights."""
 
     def __post_init__(self):
-        for name in ("batch_size", "max_detections"):
+        for name in ("batch_size", "max_detections_per_class", "max_detections"):
             require(getattr(self, name) > 0, f"evaluation.{name}", "must be positive")
         for name in ("score_threshold", "nms_threshold", "mask_threshold"):
             require(0 <= getattr(self, name) <= 1, f"evaluation.{name}", "must be within [0, 1]")
@@ -53,8 +59,9 @@ def select_detections(
     """One image's detections (torchvision's `postprocess_detections`).
 
     Every proposal is a candidate for every class, with the box that its class's deltas give, clipped to the image of
-    `height` x `width` input pixels; candidates over the score threshold go through NMS class by class, and the best
-    `max_detections` of all classes remain.
+    `height` x `width` input pixels; candidates over the score threshold go through NMS class by class. The best
+    `max_detections_per_class` of each class remain, and of those the best `max_detections`. D is no more than there can
+    be.
     """
     scores = jax.nn.softmax(logits)[:, 1:].T  # [K, N]
     boxes = box_ops.decode(deltas[:, 1:], proposals.boxes[:, None], weights=box_weights)
@@ -67,14 +74,14 @@ def select_detections(
         return nms(class_boxes, class_scores, class_valid, settings.nms_threshold)
 
     keep = jax.lax.map(keep_in_class, (boxes, scores, valid), batch_size=CLASSES_AT_ONCE)
-    candidates = jnp.where(keep, scores, -jnp.inf).reshape(-1)
-    count = min(settings.max_detections, candidates.shape[0])
-    top_scores, top = jax.lax.top_k(candidates, count)
-    fill = settings.max_detections - count
-    found = jnp.pad(top_scores > -jnp.inf, (0, fill))
+    of_class = min(settings.max_detections_per_class, scores.shape[1])
+    class_scores, places = jax.lax.top_k(jnp.where(keep, scores, -jnp.inf), of_class)  # [K, n]
+    class_boxes = jnp.take_along_axis(boxes, places[..., None], axis=1)  # [K, n, 4]
+    top_scores, top = jax.lax.top_k(class_scores.reshape(-1), min(settings.max_detections, class_scores.size))
+    found = top_scores > -jnp.inf
     return SelectedBoxes(
-        boxes=jnp.pad(boxes.reshape(-1, 4)[top], ((0, fill), (0, 0))),
-        scores=jnp.where(found, jnp.pad(top_scores, (0, fill)), 0.0),
-        labels=jnp.pad((top // scores.shape[1]).astype(jnp.int32), (0, fill)),
+        boxes=class_boxes.reshape(-1, 4)[top],
+        scores=jnp.where(found, top_scores, 0.0),
+        labels=(top // of_class).astype(jnp.int32),
         valid=found,
     )

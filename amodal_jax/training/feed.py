@@ -12,8 +12,8 @@ import numpy as np
 
 from amodal_jax.canvas import check_input_canvas
 from amodal_jax.config import Config
-from amodal_jax.devices import split_over_devices
 from amodal_jax.errors import DataError
+from amodal_jax.parallel.devices import split_over_devices
 from amodal_jax.structures import Batch
 
 _PREFETCHED_BATCHES = 2

@@ -23,6 +23,7 @@ from amodal_jax.evaluation.metrics import KINDS, OCCLUSION_LEVELS, SUMMARY
 from amodal_jax.files.atomic import write_atomically
 from amodal_jax.files.text import read_text
 from amodal_jax.network import build_network
+from amodal_jax.occlusion import is_occluded
 from amodal_jax.runs.directory import CONFIG_FILE, read_config
 from amodal_jax.runs.metrics_log import Series, read_metrics_log
 from amodal_jax.visualization.charts import LINE_COLOURS, line_chart
@@ -31,9 +32,10 @@ from amodal_jax.visualization.gallery import GalleryObject, Picture, gallery_car
 _IMAGE_BYTES = 8_000_000  # of all JPEGs together; base64 makes a third more of it
 _MOST_OBJECTS = 60  # detections of an image on the page, the best ones
 _NO_TERMS = ("gradient_norm", "learning_rate", "images_per_second")  # what else is logged of a step beside its losses
-_COUNTS = ("images", "detections", "occlusion_matches")  # of an evaluation
+_COUNTS = ("images", "detections", "occlusion_matches", "occlusion_from_masks")  # of an evaluation
 _PRECISION = re.compile(rf"(?:^|/)({'|'.join(KINDS)})/(AP|AP50)$")
-_MEASURED = ("checkpoint", "dataset", "evaluation")  # what the figures are of
+# What the figures are of.
+_MEASURED = ("checkpoint", "results", "dataset", "evaluation", "repeated_detections", "images_without_detections")
 _RESULT_FIELDS = {"image_id", "category_id", "bbox", "score"}
 _FIELD = re.compile(r"\{\{(\w+)\}\}")
 
@@ -179,7 +181,8 @@ def _metrics_tables(metrics: dict[str, Any] | None, config: Config) -> str:
                 f" of {metrics['occlusion_matches']:,.0f} that match an object"
                 if "occlusion_matches" in metrics
                 else ""
-            ),
+            )
+            + (", by their two masks" if "occlusion_from_masks" in metrics else ""),
         )
         if "occlusion_accuracy" in metrics
         else None,
@@ -315,7 +318,7 @@ def _truth(record: dict[str, Any], config: Config, image_size: tuple[int, int]) 
                 class_name=class_name,
                 box=(x1, y1, x2, y2),
                 score=None,
-                remark=f"{ratio:.0%} hidden" if ratio > config.model.occlusion.threshold else "",
+                remark=f"{ratio:.0%} hidden" if is_occluded(ratio) else "",
                 details=f"{class_name}, {ratio:.1%} hidden, annotation {int(objects['id'][index])}",
                 amodal_rle={"size": list(image_size), "counts": objects["amodal_rle"][index]},
                 inmodal_rle={"size": list(image_size), "counts": objects["inmodal_rle"][index]},

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from amodal_jax.occlusion import is_occluded
 from data.kins.annotations import AnnotationFile
 from data.shared.image_lookup import find_paths
 from data.shared.worker_processes import map_with_progress
@@ -21,7 +22,6 @@ LEVEL_BINS = 10  # of the occlusion level, from 0 to 1
 IOU_BINS = 20  # of an image's mean IoU with KITTI's boxes, from 0 to 1
 HIGH_ORDER = 6  # the paper gives the share of clusters with more occluded instances
 CONSISTENT_IOU = 0.65  # the paper gives the share of images with a mean IoU over it
-NOTICEABLE_OCCLUSION = 0.05  # the ratio above which the network's occlusion branch calls an instance occluded
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def summarise(images: Iterable[ImageMeasures], class_names: Iterable[str]) -> St
         covered_share=sum(image.covered_pixels for image in images) / pixels if pixels else None,
         mean_covered_share=_mean([image.covered_pixels / image.pixels for image in images if image.pixels]),
         occluded_share=_mean(ratios > 0),
-        noticeably_occluded_share=_mean(ratios > NOTICEABLE_OCCLUSION),
+        noticeably_occluded_share=_mean(is_occluded(ratios)),
         mean_occlusion_ratio=_mean(ratios),
         mean_occlusion_ratio_of_occluded=_mean(occluded),
         classes={name: counted[name] for name in dict.fromkeys(class_names)},

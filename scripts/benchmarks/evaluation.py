@@ -8,8 +8,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from amodal_jax.evaluate import detect_all, evaluate_network, image_results, read_truth
+from amodal_jax.evaluate import evaluate_network
+from amodal_jax.evaluation.detect import detect_images, image_results, join_results
 from amodal_jax.evaluation.metrics import evaluate_results
+from amodal_jax.evaluation.truth import read_truth
 from amodal_jax.input_pipeline.batches import evaluation_batches
 from amodal_jax.input_pipeline.records import dataset_categories
 from amodal_jax.network import build_network
@@ -28,7 +30,7 @@ def measure(options: Options) -> Report:
     else:
         config = options.config
         variables = random_variables(config)
-    network = build_network(config)
+    detector = build_network(config)
     with tempfile.TemporaryDirectory() as folder:
         directory, _ = build_records(
             Path(folder),
@@ -52,16 +54,19 @@ def measure(options: Options) -> Report:
             return result
 
         ids = tuple(dataset_categories(config))
-        first = itertools.islice(batches(), 1)
-        part("first batch, with compilation", lambda: detect_all(network, variables, config, first, ids))
+
+        def detect(some):
+            return join_results(detect_images(detector, variables, config, some, ids))
+
+        part("first batch, with compilation", lambda: detect(itertools.islice(batches(), 1)))
         report.measurements[-1].count = 1
         truth = part("reading the truth", lambda: read_truth(config))
-        results, _ = part("network and mask output", lambda: detect_all(network, variables, config, batches(), ids))
+        results, _ = part("network and mask output", lambda: detect(batches()))
         part("mask output alone, one thread", lambda: _mask_output(results, truth.image_sizes, config))
         part("COCOeval", lambda: evaluate_results(truth, results))
         part(
             "whole evaluation",
-            lambda: evaluate_network(network, variables, config, Path(folder) / "out", progress=False),
+            lambda: evaluate_network(detector, variables, config, Path(folder) / "out", progress=False),
         )
     report.facts |= {f"{one.name}, s": float(np.sum(one.seconds)) for one in report.measurements}
     report.facts |= {
@@ -91,4 +96,4 @@ def _mask_output(results, sizes, config) -> None:
             amodal_masks=masks if "amodal" in results else None,
             inmodal_masks=masks if "inmodal" in results else None,
         )
-        image_results(detections, image_id, sizes[image_id], (1,), config.evaluation.mask_threshold)
+        image_results(detections, image_id, sizes[image_id], (1,), config.evaluation)

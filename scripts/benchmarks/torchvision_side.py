@@ -1,6 +1,6 @@
 """torchvision's Mask R-CNN on the same work, in a Python of its own: `beside_torchvision` starts and asks it.
 
-    python scripts/benchmarks/torchvision_side.py SETTINGS.json
+    python scripts/scripts/benchmarks/torchvision_side.py SETTINGS.json
 
 Reads one command a line from standard input, "train", "network" (boxes and small masks) or "whole" (masks pasted in the
 image too), and answers each with a line of json. Imports neither JAX nor anything of this project.

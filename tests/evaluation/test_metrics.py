@@ -10,6 +10,7 @@ from pycocotools import mask as coco_mask
 
 from amodal_jax.errors import DataError
 from amodal_jax.evaluation.metrics import (
+    KINDS,
     AnnotatedImages,
     AnnotatedInstance,
     evaluate_results,
@@ -162,6 +163,61 @@ def test_occlusion_accuracy_by_hand():
     assert metrics["occlusion_accuracy"] == 0.5
     assert metrics["occlusion_matches"] == 4
     assert evaluate_results(truth, {"det": found}, occlusion_threshold=0.15)["occlusion_accuracy"] == 0.75
+
+
+def masked(box: tuple[int, int, int, int], score: float, hidden: int, beyond: int = 0) -> dict[str, dict]:
+    """A detection of both kinds: `hidden` columns on the left are invisible, `beyond` ones on the right visible."""
+    x, y, width, height = box
+    one = result(box, score)
+    return {
+        "det": {key: value for key, value in one.items() if key != "segmentation"},
+        "amodal": one,
+        "inmodal": one | {"segmentation": rectangle(x + hidden, y, width - hidden + beyond, height)},
+    }
+
+
+def test_occlusion_accuracy_from_two_masks_where_nothing_says_occluded():
+    boxes = [(10, 10, 40, 20), (70, 10, 40, 20), (10, 60, 40, 20), (70, 60, 40, 20)]
+    truth = truth_of(*(instance(box=box, hidden=columns) for box, columns in zip(boxes, [0, 10, 2, 4], strict=True)))
+    detections = [
+        masked(boxes[0], 0.9, hidden=2, beyond=20),  # right: 0.05 is not over 0.05, and what lies beyond hides nothing
+        masked(boxes[1], 0.8, hidden=3),  # right, but not at 0.1
+        masked(boxes[2], 0.7, hidden=20),  # wrong
+        masked(boxes[3], 0.6, hidden=4),  # right
+        masked((150, 80, 30, 30), 0.4, hidden=9),  # a miss
+    ]
+    results = {kind: [one[kind] for one in detections] for kind in KINDS}
+    metrics = evaluate_results(truth, results)
+    assert metrics["occlusion_accuracy"] == 0.75
+    assert metrics["occlusion_matches"] == metrics["occlusion_from_masks"] == 4
+    assert evaluate_results(truth, results, occlusion_threshold=0.1)["occlusion_accuracy"] == 0.5
+    assert "Occlusion accuracy 75.0 over 4 matched detections (by their two masks)" in format_table(metrics)
+
+    # Lists that are not of the same detections say nothing of a detection, and a branch's word comes first.
+    for kind in KINDS:
+        assert "occlusion_accuracy" not in evaluate_results(truth, results | {kind: results[kind][::-1]})
+        assert "occlusion_accuracy" not in evaluate_results(truth, {one: results[one] for one in KINDS if one != kind})
+    branch = evaluate_results(truth, results | {"det": [one | {"occluded": 0.0} for one in results["det"]]})
+    assert branch["occlusion_accuracy"] == 0.5
+    assert "occlusion_from_masks" not in branch
+
+
+def test_a_twentieth_is_not_over_5_per_cent_however_it_was_rounded():
+    box = (10, 10, 40, 20)
+    found = {"det": [result(box, 0.9, occluded=0.0)], "amodal": [result(box, 0.9)]}
+    for ratio in (0.05, 2 / 40, 1 - 38 / 40, float(np.float32(0.05))):
+        metrics = evaluate_results(truth_of(dataclasses.replace(instance(box=box), occlusion_ratio=ratio)), found)
+        assert metrics["occlusion_accuracy"] == 1
+        assert metrics["amodal/AR/visible"] == 1
+
+
+def test_a_mask_without_pixels_is_not_called_occluded():
+    box = (10, 10, 40, 20)
+    empty = rectangle(0, 0, 0, 0)
+    results = {kind: [one] for kind, one in masked(box, 0.9, hidden=0).items()}
+    for kind in ("amodal", "inmodal"):
+        results[kind] = [results[kind][0] | {"segmentation": empty}]
+    assert evaluate_results(truth_of(instance(box=box)), results)["occlusion_accuracy"] == 1
 
 
 def test_crowds_count_neither_for_nor_against():

@@ -9,6 +9,7 @@ from amodal_jax import losses
 from amodal_jax.config import BackboneConfig, EvaluationConfig, HeadConfig, MLCConfig, OcclusionConfig
 from amodal_jax.models import blocks
 from amodal_jax.network import build_network, initialise
+from amodal_jax.structures import SelectedBoxes
 from amodal_jax.summary import summarise
 from configs import load_config
 from tests.helpers.micro import image_keys, micro_batch, micro_config
@@ -105,6 +106,24 @@ def test_blocks_of_the_second_pass_agree_with_one_large_block(micro, monkeypatch
         found.append(detect())
     for first, second in zip(jax.tree.leaves(found[0]), jax.tree.leaves(found[1]), strict=True):
         np.testing.assert_allclose(first, second, atol=1e-5)
+
+
+@pytest.mark.parametrize(("found", "called"), [(0, 0), (5, 1), (33, 3)])
+def test_the_second_pass_runs_over_what_is_there_whatever_the_room(found, called):
+    calls = []
+
+    def branches(boxes, labels):
+        jax.debug.callback(lambda: calls.append(None))
+        return boxes.sum(axis=-1)
+
+    room = 1000
+    boxes = jnp.ones((2, room, 4))
+    valid = jnp.arange(room) < jnp.array([[found // 2], [found]])
+    selected = SelectedBoxes(boxes, jnp.zeros((2, room)), jnp.zeros((2, room), jnp.int32), valid)
+    sums = jax.jit(lambda selected: blocks.over_valid_blocks(branches, selected))(selected)
+    jax.effects_barrier()
+    assert len(calls) == called
+    np.testing.assert_array_equal(sums, np.where(valid, 4, 0))
 
 
 def test_the_other_image_of_a_batch_does_not_matter(micro):

@@ -15,8 +15,9 @@ from pycocotools import mask as coco_mask
 from amodal_jax.config import Config
 from amodal_jax.config_json import to_json
 from amodal_jax.errors import ConfigError, DataError
-from amodal_jax.evaluate import read_truth, write_results
 from amodal_jax.evaluation.metrics import evaluate_results, results_from_truth
+from amodal_jax.evaluation.truth import read_truth
+from amodal_jax.evaluation.write import write_results
 from amodal_jax.visualization import report
 from data.synthetic.generate import Request, generate
 from tests.helpers.browser import Browser

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from amodal_jax.errors import require
 from amodal_jax.models.layers import Dense, normal_001
+from amodal_jax.occlusion import OCCLUSION_THRESHOLD
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,8 +20,8 @@ class OcclusionConfig:
 
     enabled: bool = True
     """Whether there is one."""
-    threshold: float = 0.05
-    """An instance is occluded when its invisible area / amodal area is over this."""
+    threshold: float = OCCLUSION_THRESHOLD
+    """The branch is trained to find instances of which invisible area / amodal area is over this."""
     positive_weight: float = 8.0
     """Weight of occluded regions in the loss."""
 

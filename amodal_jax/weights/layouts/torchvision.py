@@ -14,6 +14,7 @@ from amodal_jax.classes import COCO_CATEGORIES
 from amodal_jax.config import (
     BackboneConfig,
     Config,
+    EvaluationConfig,
     HeadConfig,
     InputConfig,
     MLCConfig,
@@ -154,6 +155,7 @@ def _mask_rcnn_layout(version: Version) -> Layout:
                 occlusion=OcclusionConfig(enabled=False),
                 mlc=MLCConfig(enabled=False),
             ),
+            evaluation=EvaluationConfig(max_detections=100, mask_paste="torchvision"),
         ),
         sources=functools.partial(_mask_rcnn, version),
         class_scores=_CLASS_SCORES,

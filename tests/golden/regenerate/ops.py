@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import torchvision
-from torch.nn.functional import interpolate
+from torch.nn.functional import grid_sample, interpolate
 from torchvision.models.detection._utils import BoxCoder, Matcher
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
@@ -202,10 +202,36 @@ def masks(rng):
     return {"masks": np.stack(whole), "rois": np.stack(rois), "coverage": np.stack(targets).astype(np.float16)}
 
 
+def mask_paste(rng):
+    """Probabilities at the centres of an image's pixels, as detectron2 samples them: zero outside of the grid.
+
+    In boxes within, over and beyond the borders of the image, some of them under a pixel wide; [N, H, W].
+    """
+    coarse = torch.tensor(rng.normal(size=(12, 1, 7, 7)).astype(np.float32))
+    masks = torch.sigmoid(3 * interpolate(coarse, (28, 28), mode="bicubic"))
+    height, width = 50, 80
+    edges = [
+        [0, 0, 80, 50],
+        [-20, -10, 40, 30],
+        [60, 30, 100, 90],
+        [10.2, 10.3, 10.9, 10.8],
+        [30.5, 20.5, 31.5, 45],
+        [-50, 0, 0.25, 9],
+    ]
+    rois = np.concatenate([random_boxes(rng, 6, height, width, 3, 60), edges]).astype(np.float32)
+    x1, y1, x2, y2 = torch.tensor(rois)[:, :, None].unbind(dim=1)
+    # -1 and 1 are the sides of the box.
+    x = (torch.arange(width) + 0.5 - x1) / (x2 - x1) * 2 - 1
+    y = (torch.arange(height) + 0.5 - y1) / (y2 - y1) * 2 - 1
+    places = torch.stack([x[:, None, :].expand(-1, height, -1), y[:, :, None].expand(-1, -1, width)], dim=-1)
+    sampled = grid_sample(masks, places, mode="bilinear", padding_mode="zeros", align_corners=False)[:, 0]
+    return {"masks": masks[:, 0], "boxes": rois, "probability": sampled}
+
+
 def main():
     """Writes one file per operation."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for seed, make in enumerate([boxes, anchors, matching, nms, roi_align, resize, mask_output, masks]):
+    for seed, make in enumerate([boxes, anchors, matching, nms, roi_align, resize, mask_output, masks, mask_paste]):
         arrays: dict[str, Any] = {
             name: np.asarray(getattr(value, "detach", lambda value=value: value)())
             for name, value in make(np.random.default_rng(seed)).items()

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from amodal_jax.config import EvaluationConfig
 from amodal_jax.errors import WeightsError
 from amodal_jax.models.layers import FrozenBatchNorm
 from amodal_jax.weights.convert import convert_weights
@@ -33,6 +34,13 @@ def normalised():
 @pytest.fixture(scope="module")
 def detector():
     return seeded(DETECTOR)
+
+
+def test_detectors_paste_as_detectron2_and_keep_its_100_detections_of_an_image():
+    detectors = [layout for layout in detectron2.LAYOUTS if layout.class_scores]
+    assert len(detectors) == 2
+    for layout in detectors:
+        assert layout.config.evaluation == EvaluationConfig(max_detections=100, mask_paste="pixel_centres")
 
 
 @pytest.mark.parametrize("layout", detectron2.LAYOUTS, ids=lambda layout: layout.title)

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from amodal_jax.config import EvaluationConfig
 from amodal_jax.weights.layouts import torchvision
 from tests.helpers.layout_table import arrays_of, network_shapes, shapes_of
 
@@ -35,6 +36,11 @@ def test_no_array_is_read_twice():
     for layout in torchvision.LAYOUTS:
         sources = layout.sources(5)
         assert sum(len(one.reads) for one in sources.values()) == len(arrays_of(sources)) == len(sources)
+
+
+def test_detectors_keep_torchvisions_paste_and_its_100_detections_of_an_image():
+    for layout in torchvision.DETECTORS:
+        assert layout.config.evaluation == EvaluationConfig(max_detections=100, mask_paste="torchvision")
 
 
 def test_labels_are_cocos_ids():
