@@ -4,7 +4,7 @@ import dataclasses
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "data" / "kins" / "README.md")
 _PROGRAM = r"(?:[A-Z_]+=\S+ )?(?:\.venv/bin/)?(?:python3?|bash|pip|srun|labelme|cat|head|cp|cd)"
 COMMAND = re.compile(rf"\s*{_PROGRAM} \S")
