@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool
 
-from data.synthetic import background
-from data.synthetic.background import Street
+from data.synthetic import street as streets
 from data.synthetic.camera import KITTI_WIDTH, Camera
 from data.synthetic.footprints import nearest_first
 from data.synthetic.objects import STREET_CLASSES
 from data.synthetic.placed import LEAST_VISIBLE_PIXELS, Placed, place
 from data.synthetic.solids import Light, Pose, Silhouette, outline
+from data.synthetic.street import Street
 
 DETAILED = True
 YARDS = 0.4
@@ -82,12 +82,12 @@ class _Proposal:
 
 def sample_light(rng: np.random.Generator) -> Light:
     """Daylight."""
-    return background.sample_daylight(rng)
+    return streets.sample_daylight(rng)
 
 
 def sample_street(rng: np.random.Generator) -> Street:
     """A street with room to park on both sides, and on some sides a yard before the buildings."""
-    street = background.sample_street(rng, parking=(2.1, 2.6))
+    street = streets.sample_street(rng, parking=(2.1, 2.6))
     left, right = np.where(rng.random(2) < YARDS, rng.uniform(7.0, 16.0, 2), rng.uniform(0.3, 3.0, 2)).tolist()
     return dataclasses.replace(street, frontage=(left, right))
 

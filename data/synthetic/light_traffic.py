@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data.synthetic.background import Street, sample_light, sample_street
 from data.synthetic.camera import Camera
 from data.synthetic.footprints import nearest_first
 from data.synthetic.objects import CLASSES
 from data.synthetic.placed import Placed, place
 from data.synthetic.solids import Model, Pose
+from data.synthetic.street import Street, sample_light, sample_street
 
 FREQUENCY = {"cyclist": 0.11, "pedestrian": 0.13, "car": 0.34, "tram": 0.09, "truck": 0.1, "van": 0.11, "misc": 0.12}
 """Share of each class among the objects that are placed; cars lead, as in KINS, but no class is rare."""

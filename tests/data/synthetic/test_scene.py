@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.synthetic import kins_traffic
-from data.synthetic.background import sample_light
 from data.synthetic.camera import NEAR_PLANE, Camera, clip_to_near_plane, sample_camera
 from data.synthetic.footprints import in_front, nearest_first
 from data.synthetic.objects import CLASSES
 from data.synthetic.placed import LEAST_VISIBLE_PIXELS
 from data.synthetic.scene import TRAFFIC, make_scene
 from data.synthetic.solids import Pose, outline, outline_box, render
+from data.synthetic.street import sample_light
 
 seeds = st.integers(0, 2**32 - 1)
 
