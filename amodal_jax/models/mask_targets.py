@@ -15,7 +15,7 @@ from amodal_jax.ops.masks import mask_targets
 from amodal_jax.structures import GroundTruth, RoISamples
 
 MaskKind = Literal["amodal", "inmodal"]
-OccluderRule = Literal["orders", "overlap"]
+OccluderRule = Literal["overlap", "orders"]
 """Which objects are the occluders of an object.
 
 - "overlap": all whose visible part has a box that overlaps its box, nearer or not; the published heads learn these, as

@@ -139,6 +139,21 @@ def test_targets_are_those_of_the_literal_definition(scene, regions, bits):
     np.testing.assert_array_equal(np.asarray(found, bool)[decided], (shares >= 0.5)[decided])
 
 
+@pytest.mark.parametrize("column", [50, 51])
+def test_cells_are_compared_one_by_one(column):
+    """Of objects in one frame of a cell a pixel, one is hidden along a column, and others are seen in one each."""
+    whole, nothing = np.ones((112, 112), bool), np.zeros((112, 112), bool)
+    seen = np.stack([whole, nothing, nothing, nothing])
+    seen[0, :, column] = False
+    for other, place in ((1, column - 1), (2, column), (3, column + 1)):
+        seen[other, :, place] = True
+    boxes = np.tile([0, 0, 112, 112], (4, 1))
+    scene = Scene(boxes, np.tile(whole, (4, 1, 1)), seen)
+    nearer = jnp.arange(4) > jnp.zeros((4, 1))
+    (found, *_) = hiding(*scene.arrays, nearer, jnp.int32(4))
+    assert found.tolist() == [False, False, True, False]
+
+
 def test_the_boxes_of_objects_overlap_by_more_than_a_twentieth():
     """Two squares of 16 pixels that share two columns have an IoU of 32 / 480, over 0.05; one column is under it."""
     for columns, expected in ((2, True), (1, False)):
