@@ -82,3 +82,8 @@ def mask(logits: Float[Array, "N M M"], targets: Float[Array, "N M M"], valid: B
     cells = logits.shape[-1] * logits.shape[-2]
     # Mask by mask first: one float32 sum over all cells would lose two digits on a CPU.
     return Mean(jnp.sum(jnp.sum(loss, axis=(1, 2)) * valid), jnp.sum(valid, dtype=jnp.float32) * cells)
+
+
+def scaled(mean_: Mean, weight: float) -> Mean:
+    """A term of that weight in the sum of all."""
+    return Mean(mean_.total * weight, mean_.count)

@@ -94,6 +94,8 @@ def initialise(network: Network, config: Config, key: jax.Array) -> Variables:
             occlusion_ratio=np.zeros((1, slots), np.float32),
             amodal_crops=crops,
             inmodal_crops=crops,
+            cluster=np.full((1, slots), -1, np.int32),
+            order=np.full((1, slots), -1, np.int32),
             valid=np.zeros((1, slots), bool),
             crowd=np.zeros((1, slots), bool),
         ),

@@ -27,6 +27,8 @@ class GroundTruth:
     occlusion_ratio: Array  # float32 [B, G], invisible area / amodal area
     amodal_crops: Array  # uint8 [B, G, 112, 14], bit-packed masks in the frame of the amodal box
     inmodal_crops: Array  # uint8 [B, G, 112, 14], in the frame of the amodal box too
+    cluster: Array  # int32 [B, G], the same for those that overlap, directly or through others; -1 where unknown
+    order: Array  # int32 [B, G], the depth order in the cluster, the smallest nearest; -1 where unknown
     valid: Array  # bool [B, G], true for instances
     crowd: Array  # bool [B, G], true for crowds, of which only the boxes count
 

@@ -1,5 +1,6 @@
 """Experiments: one module each with `get_config()`, or `VARIANTS`, several named configurations in one file."""
 
+import dataclasses
 import difflib
 import importlib
 import pkgutil
@@ -34,3 +35,9 @@ def load_config(name: str) -> Config:
     file, _, variant = name.partition("/")
     module = importlib.import_module(f"{__name__}.{file}")
     return module.VARIANTS[variant]() if variant else module.get_config()
+
+
+def on_resnet101(config: Config, name: str) -> Config:
+    """The network of a configuration on a ResNet-101, under another name; all else as it is."""
+    backbone = dataclasses.replace(config.model.backbone, depth=101)
+    return dataclasses.replace(config, name=name, model=dataclasses.replace(config.model, backbone=backbone))

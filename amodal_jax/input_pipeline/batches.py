@@ -206,6 +206,8 @@ def _batches(records, config, positions, example, batch_size, flip_seed) -> Iter
                 occlusion_ratio=fields["occlusion_ratio"],
                 amodal_crops=fields["amodal_crops"],
                 inmodal_crops=fields["inmodal_crops"],
+                cluster=fields["cluster"],
+                order=fields["order"],
                 valid=(np.arange(data.max_instances) < fields["count"][:, None]) & ~fields["crowd"],
                 crowd=fields["crowd"],
             ),
@@ -223,6 +225,8 @@ def _parse(features, serialized, flip, data) -> dict[str, tf.Tensor]:
     scale_x, scale_y = tf.cast(width, tf.float32), tf.cast(height, tf.float32)
     x1, x2, y1, y2 = x1 * scale_x, x2 * scale_x, y1 * scale_y, y2 * scale_y
     crops = {name: objects[name] for name in ("amodal_crop", "inmodal_crop")}
+    # Ids are of 64 bits, of which a device keeps 32: their first places in the image tell clusters apart as well.
+    cluster = tf.where(objects["cluster_id"] < 0, -1, tf.unique(objects["cluster_id"]).idx)
     mirrored = tf.constant(_MIRRORED_BYTES)
     image = tf.cond(flip, lambda: tf.reverse(image, [1]), lambda: image)
     x1, x2 = tf.cond(flip, lambda: (scale_x - x2, scale_x - x1), lambda: (x1, x2))
@@ -239,9 +243,10 @@ def _parse(features, serialized, flip, data) -> dict[str, tf.Tensor]:
     image = tf.pad(image, [[0, data.canvas_height - shape[0]], [0, data.canvas_width - shape[1]], [0, 0]])
     image.set_shape([data.canvas_height, data.canvas_width, 3])
 
-    def slots(value, *shape):
+    def slots(value, *shape, empty=0):
         value = value[: data.max_instances]
-        value = tf.pad(value, [[0, data.max_instances - tf.shape(value)[0]]] + [[0, 0]] * len(shape))
+        padding = [[0, data.max_instances - tf.shape(value)[0]]] + [[0, 0]] * len(shape)
+        value = tf.pad(value, padding, constant_values=empty)
         value.set_shape([data.max_instances, *shape])
         return value
 
@@ -254,6 +259,8 @@ def _parse(features, serialized, flip, data) -> dict[str, tf.Tensor]:
         "occlusion_ratio": slots(objects["occlusion_ratio"]),
         "amodal_crops": slots(crops["amodal_crop"], *PACKED_CROP_SHAPE),
         "inmodal_crops": slots(crops["inmodal_crop"], *PACKED_CROP_SHAPE),
+        "cluster": slots(cluster, empty=-1),
+        "order": slots(tf.saturate_cast(objects["occlusion_order"], tf.int32), empty=-1),
         "crowd": slots(objects["is_crowd"]),
         "count": tf.shape(objects["label"])[0],
     }

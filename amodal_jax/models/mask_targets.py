@@ -10,10 +10,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from amodal_jax.ops import occluders
 from amodal_jax.ops.masks import mask_targets
 from amodal_jax.structures import GroundTruth, RoISamples
 
 MaskKind = Literal["amodal", "inmodal"]
+OccluderRule = Literal["overlap", "orders"]
+"""Which objects are the occluders of an object.
+
+- "overlap": all whose visible part has a box that overlaps its box, nearer or not; the published heads learn these, as
+  the files that they were trained on have no depth order.
+- "orders": the nearer ones of its cluster that are seen where it is hidden; where its depth order is unknown, as above.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,3 +59,27 @@ class MaskTargets:
     def invisible(self, size: int) -> Float[Array, "BP M M"]:
         """What is hidden of each region's instance within the region: where its two masks differ."""
         return jnp.abs(self.masks("amodal", size) - self.masks("inmodal", size))
+
+    def occluder(self, size: int, rule: OccluderRule) -> Float[Array, "BP M M"]:
+        """What is seen of the occluders of each region's instance, within the region and the instance's amodal box.
+
+        Neither crowds nor slots without an object are occluders.
+        """
+        truth = self.truth
+        slots = jnp.arange(1, truth.valid.shape[1] + 1)
+        count = jnp.max(jnp.where(truth.valid, slots, 0))
+        found = jax.vmap(occluders.overlapping)(truth.inmodal_crops, truth.boxes, truth.valid)
+        if rule == "orders":
+            known = (truth.cluster >= 0) & (truth.order >= 0)
+            clusters = truth.cluster[:, :, None] == truth.cluster[:, None, :]
+            nearer = clusters & (truth.order[:, None, :] < truth.order[:, :, None]) & (known & truth.valid)[:, None, :]
+            true = jax.vmap(occluders.hiding, in_axes=(0, 0, 0, 0, None))(
+                truth.amodal_crops, truth.inmodal_crops, truth.boxes, nearer, count
+            )
+            found = jnp.where(known[:, :, None], true, found)
+        targets = jax.vmap(
+            lambda crops, boxes, chosen, *regions: occluders.occluder_targets(
+                crops, boxes, chosen, count, *regions, size=size
+            )
+        )(truth.inmodal_crops, truth.boxes, found, self.boxes, self.truth_index)
+        return targets.reshape(-1, size, size)

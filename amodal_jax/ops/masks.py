@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int, UInt8
 from amodal_jax.records import CROP_SIZE
 
 # Where a RoI is its truth box, a bin holds 16 whole cells, often exactly half of them set: rounding must not decide.
-_HALF = 0.5 - 1e-3
+HALF = 0.5 - 1e-3
 
 
 def unpack_crops(packed: UInt8[Array, "*b 112 14"]) -> Bool[Array, "*b 112 112"]:
@@ -39,21 +39,34 @@ def mask_targets(
     """
     crops = unpack_crops(packed_crops[truth_index]).astype(jnp.float32)
     truth = truth_boxes[truth_index]
-    across_y = _coverage(boxes[:, 1], boxes[:, 3], truth[:, 1], truth[:, 3], size)
-    across_x = _coverage(boxes[:, 0], boxes[:, 2], truth[:, 0], truth[:, 2], size)
-    # In the TF32 that GPUs take by default, two roundings to 11 bits could outweigh the slack of `_HALF`.
+    across_y = coverage(boxes[:, 1], boxes[:, 3], truth[:, 1], truth[:, 3], size)
+    across_x = coverage(boxes[:, 0], boxes[:, 2], truth[:, 0], truth[:, 2], size)
+    # In the TF32 that GPUs take by default, two roundings to 11 bits could outweigh the slack of `HALF`.
     covered = jnp.einsum("npy,nyx,nqx->npq", across_y, crops, across_x, precision=jax.lax.Precision.HIGHEST)
-    return (covered >= _HALF).astype(jnp.float32)
+    return (covered >= HALF).astype(jnp.float32)
 
 
-def _coverage(low, high, truth_low, truth_high, size):
-    """The share of each of `size` bins of [low, high] in each cell of [truth_low, truth_high]: [N, size, 112]."""
+def coverage(
+    low: Float[Array, " N"],
+    high: Float[Array, " N"],
+    truth_low: Float[Array, " N"],
+    truth_high: Float[Array, " N"],
+    size: int,
+    within: tuple[Float[Array, " N"], Float[Array, " N"]] | None = None,
+) -> Float[Array, "N {size} 112"]:
+    """The share of each of `size` bins of [low, high] in each cell of [truth_low, truth_high], along one axis.
+
+    What lies outside of the interval `within`, where there is one, counts as in no cell.
+    """
     cell = (truth_high - truth_low) / CROP_SIZE
     has_extent = cell > 0
     cell = jnp.where(has_extent, cell, 1)
     bin_width = jnp.maximum((high - low) / size / cell, 1e-6)
     start = ((low - truth_low) / cell)[:, None] + jnp.arange(size) * bin_width[:, None]
     end = start + bin_width[:, None]
+    if within is not None:
+        first, last = (((edge - truth_low) / cell)[:, None] for edge in within)
+        start, end = jnp.clip(start, first, last), jnp.clip(end, first, last)
     cells = jnp.arange(CROP_SIZE, dtype=jnp.float32)
     overlap = jnp.minimum(end[..., None], cells + 1) - jnp.maximum(start[..., None], cells)
     return jnp.where(has_extent[:, None, None], jnp.maximum(overlap, 0) / bin_width[:, None, None], 0)

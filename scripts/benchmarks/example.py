@@ -55,6 +55,8 @@ def make_batch(examples: list[Example], config: Config) -> Batch:
         occlusion_ratio=np.zeros((count, slots), np.float32),
         amodal_crops=np.zeros((count, slots, *PACKED_CROP_SHAPE), np.uint8),
         inmodal_crops=np.zeros((count, slots, *PACKED_CROP_SHAPE), np.uint8),
+        cluster=np.full((count, slots), -1, np.int32),
+        order=np.full((count, slots), -1, np.int32),
         valid=np.zeros((count, slots), bool),
         crowd=np.zeros((count, slots), bool),
     )

@@ -62,6 +62,8 @@ def micro_batch(images: int, seed: int = 0) -> Batch:
             occlusion_ratio=rng.random((images, SLOTS), dtype=np.float32) * 0.2,
             amodal_crops=rng.integers(0, 256, (images, SLOTS, *PACKED_CROP_SHAPE), dtype=np.uint8),
             inmodal_crops=rng.integers(0, 256, (images, SLOTS, *PACKED_CROP_SHAPE), dtype=np.uint8),
+            cluster=np.ones((images, SLOTS), np.int32),
+            order=np.tile(np.arange(1, SLOTS + 1, dtype=np.int32), (images, 1)),
             valid=np.arange(SLOTS) < rng.integers(2, 6, (images, 1)),
             crowd=np.zeros((images, SLOTS), bool),
         ),

@@ -54,12 +54,17 @@ def write_tiny_scenes(folder: Path) -> None:
 
 def build_tiny_dataset(folder: Path) -> Path:
     """Writes the scenes and builds them; returns the dataset's folder."""
+    write_tiny_scenes(folder / "scenes")
+    return build_dataset(folder / "scenes", folder / "datasets")
+
+
+def build_dataset(scenes: Path, datasets: Path) -> Path:
+    """Builds scenes on disk into records; returns the dataset's folder."""
     import tensorflow_datasets as tfds
 
     from data.kins.kins_dataset_builder import Builder
 
-    write_tiny_scenes(folder / "scenes")
     tfds.disable_progress_bar()
-    builder = Builder(data_dir=folder / "datasets")
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=folder / "scenes"))
+    builder = Builder(data_dir=datasets)
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=scenes))
     return Path(builder.data_path)

@@ -17,7 +17,7 @@ from amodal_jax.input_pipeline.records import dataset_categories, evaluation_rec
 from amodal_jax.masks.segmentation import run_lengths
 from tests.helpers.micro import micro_config
 from tests.helpers.odd_masks import compressed
-from tests.helpers.tiny_scenes import TEST_IMAGE_COUNT, TRAIN_IMAGE_COUNT
+from tests.helpers.tiny_scenes import TEST_IMAGE_COUNT, TRAIN_IMAGE_COUNT, build_dataset, write_tiny_scenes
 
 DUMMY_DATA = Path(__file__).resolve().parents[2] / "data" / "kins" / "dummy_data"
 
@@ -76,6 +76,8 @@ def test_a_batch_holds_what_the_files_say(config, tiny_dataset):
         expected = [one for one in content["annotations"] if one["image_id"] == image_id]
         truth = jax.tree.map(lambda array, index=index: array[index], batch.truth)
         assert truth.valid.tolist() == [True] * 2 + [False] * 4
+        assert truth.cluster.tolist() == [0, 0, -1, -1, -1, -1]
+        assert truth.order.tolist() == [1, 2, -1, -1, -1, -1]
         names = {category["id"]: category["name"] for category in content["categories"]}
         for slot, one in enumerate(sorted(expected, key=lambda one: one["id"])):
             x, y, w, h = one["a_bbox"]
@@ -88,10 +90,6 @@ def test_a_batch_holds_what_the_files_say(config, tiny_dataset):
 
 def test_a_crowd_is_no_instance(tmp_path):
     """Its box is kept, though, for nothing in it to be taken for background."""
-    import tensorflow_datasets as tfds
-
-    from data.kins.kins_dataset_builder import Builder
-
     scenes = Path(shutil.copytree(DUMMY_DATA, tmp_path / "scenes"))
     path = scenes / "instances_train.json"
     content = json.loads(path.read_text())
@@ -100,12 +98,11 @@ def test_a_crowd_is_no_instance(tmp_path):
     path.write_text(json.dumps(content))
     for file in scenes.glob("update_*.json"):
         file.unlink()
-    tfds.disable_progress_bar()
-    builder = Builder(data_dir=tmp_path / "datasets")
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=scenes))
-    config = with_data(micro_config(), directory=str(builder.data_path), flip=False)
+    config = with_data(micro_config(), directory=str(build_dataset(scenes, tmp_path / "datasets")), flip=False)
     found = 0
     for batch in take(training_batches(config, batch_size=1), len(content["images"])):
+        assert (batch.truth.cluster == -1).all()  # the files of 2019 have no orders
+        assert (batch.truth.order == -1).all()
         annotations = [one for one in content["annotations"] if one["image_id"] == batch.image_ids[0]]
         for slot, one in enumerate(annotations):
             is_crowd = one["id"] == crowd["id"]
@@ -117,6 +114,29 @@ def test_a_crowd_is_no_instance(tmp_path):
         assert not batch.truth.crowd[0, len(annotations) :].any()
         assert not batch.truth.valid[0, len(annotations) :].any()
     assert found == 1
+
+
+def test_clusters_and_orders_of_any_ids_are_told_apart(tmp_path):
+    """Of those that are equal in the lower 32 bits, too."""
+    scenes = tmp_path / "scenes"
+    write_tiny_scenes(scenes)
+    path = scenes / "update_train_2020.json"
+    content = json.loads(path.read_text())
+    first, second = (one for one in content["annotations"] if one["image_id"] == 0)
+    first["oco_id"], second["oco_id"] = 2**32, 2**33
+    first["ico_id"], second["ico_id"] = 2**40, 1
+    others = [one for one in content["annotations"] if one["image_id"] == 1]
+    others[0]["oco_id"] = others[1]["oco_id"] = 7
+    others[1]["ico_id"] = None
+    path.write_text(json.dumps(content))
+    config = with_data(micro_config(), directory=str(build_dataset(scenes, tmp_path / "datasets")), flip=False)
+    batches = {int(batch.image_ids[0]): batch for batch in take(training_batches(config, batch_size=1), 11)}
+    truth = batches[0].truth
+    assert truth.cluster[0, :3].tolist() == [0, 1, -1]
+    assert truth.order[0, :3].tolist() == [2**31 - 1, 1, -1]
+    assert truth.cluster.dtype == truth.order.dtype == np.int32
+    assert batches[1].truth.cluster[0, :3].tolist() == [0, -1, -1]
+    assert batches[1].truth.order[0, :3].tolist() == [1, -1, -1]
 
 
 def test_a_flip_mirrors_image_boxes_and_crops(config):
@@ -139,7 +159,9 @@ def test_a_flip_mirrors_image_boxes_and_crops(config):
         for name in ("amodal_crops", "inmodal_crops"):
             mirrored = unpack(getattr(original.truth, name))[..., ::-1]
             np.testing.assert_array_equal(unpack(getattr(batch.truth, name)), mirrored)
-        unchanged = {name: getattr(original.truth, name) for name in ("labels", "occlusion_ratio", "valid")}
+        unchanged = {
+            name: getattr(original.truth, name) for name in ("labels", "occlusion_ratio", "cluster", "order", "valid")
+        }
         assert_equal({name: getattr(batch.truth, name) for name in unchanged}, unchanged)
     assert 5 < flipped < 28  # of 33, with probability one half: 13 in a hundred thousand seeds would fail
 

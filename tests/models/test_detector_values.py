@@ -73,6 +73,8 @@ def scene():
             occlusion_ratio=np.array([[THRESHOLD, 0.07, 0, 1, 1, 1], [0.05, 0.5, 1, 1, 1, 1]], np.float32),
             amodal_crops=packed(masks["amodal_mask"]),
             inmodal_crops=packed(masks["inmodal_mask"]),
+            cluster=np.full((2, SLOTS), -1, np.int32),
+            order=np.full((2, SLOTS), -1, np.int32),
             valid=np.arange(SLOTS) < np.array([[3], [2]]),
             crowd=np.zeros((2, SLOTS), bool),
         ),

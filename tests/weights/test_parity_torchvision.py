@@ -88,6 +88,8 @@ def as_batch(drawn: seeded.DrawnBatch) -> Batch:
             occlusion_ratio=np.zeros(labels.shape, np.float32),
             amodal_crops=packed,
             inmodal_crops=packed,
+            cluster=np.full(labels.shape, -1, np.int32),
+            order=np.full(labels.shape, -1, np.int32),
             valid=np.ones(labels.shape, bool),
             crowd=np.zeros(labels.shape, bool),
         ),

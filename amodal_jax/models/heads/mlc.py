@@ -66,6 +66,11 @@ class MLCConfig:
         if not self.enabled:
             return
         heads = model.heads
+        require(
+            model.mask.takes_guidance,
+            "model.mlc.enabled",
+            f'must be false with model.mask.kind = "{model.mask.kind}", whose masks no other branch guides',
+        )
         require(model.occlusion.enabled, "model.mlc.enabled", "needs model.occlusion.enabled")
         require(
             heads.box == "conv4_fc1",

@@ -8,7 +8,7 @@ names of its submodules.
 """
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from jaxtyping import Array, Float, Int, Key
 
@@ -59,6 +59,9 @@ class MaskStage(Protocol):
 @dataclasses.dataclass(frozen=True)
 class MaskConfig(Kind):
     """The settings of a mask stage."""
+
+    takes_guidance: ClassVar[bool] = False
+    """Whether features of the box and occlusion branches can guide its masks."""
 
     def build(self, model: "ModelConfig") -> Any:
         """The mask stage of a network, a Flax module with the methods of `MaskStage`."""

@@ -5,7 +5,7 @@ mask features, M = 2 S mask cells a side, K1 classes with the background at 0.
 """
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Key
 
 from amodal_jax import losses as loss
+from amodal_jax.errors import require
 from amodal_jax.losses import Mean
 from amodal_jax.models.branch import Branch
 from amodal_jax.models.heads.convolutions import HeadConfig
@@ -36,6 +37,20 @@ class BranchesConfig(MaskConfig):
     """PANet's fully-connected fusion in each mask branch."""
     fusion_relu: bool = False
     """Whether a ReLU follows the fusion's dense layer, as in PANet's own code; the official KINS code has none."""
+
+    takes_guidance: ClassVar[bool] = True
+
+    def __post_init__(self):
+        require(self.fc_fusion or not self.fusion_relu, "model.mask.fusion_relu", "needs model.mask.fc_fusion")
+
+    def check(self, model: "ModelConfig") -> None:
+        """Refuses a fusion without a branch to be in.
+
+        Raises:
+          ConfigError: names the fields.
+        """
+        masks = model.heads.amodal_mask or model.heads.inmodal_mask
+        require(masks or not self.fc_fusion, "model.mask.fc_fusion", "needs a mask branch to be in")
 
     def build(self, model: "ModelConfig") -> "MaskBranches":
         """The mask stage of a network."""

@@ -33,6 +33,7 @@ class ORCNNConfig(BranchesConfig):
         Raises:
           ConfigError: names the field.
         """
+        super().check(model)
         for name in ("amodal_mask", "inmodal_mask"):
             needed = getattr(model.heads, name)
             require(

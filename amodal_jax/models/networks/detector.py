@@ -132,10 +132,10 @@ class Detector(nn.Module):
         inputs = self.preprocess(batch.images, batch.sizes, batch.truth)
         levels, scores = self.features(inputs)
         proposals = self.rpn.propose(scores, inputs.sizes, train=True)
-        anchor_keys, roi_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
+        anchor_keys, roi_keys, mask_keys = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(keys)
         anchors = self.rpn.sample(scores, inputs.truth, batch.valid, anchor_keys)
         rois = self.boxes.sample(proposals, inputs.truth, batch.valid, roi_keys)
-        return self.loss_terms(levels, scores, anchors, rois, inputs.truth, keys)
+        return self.loss_terms(levels, scores, anchors, rois, inputs.truth, mask_keys)
 
     def features(self, inputs: NetworkInput) -> tuple[Levels, AnchorScores]:
         """The levels P2..P6 of the network's input, and what the RPN says of their anchors."""
