@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import os
+import resource
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,7 +30,8 @@ hypothesis.settings.load_profile("untimed")
 install_import_hook("amodal_jax", "beartype.beartype")
 
 
-MUCH_MEMORY = 3 << 29  # bytes, 1.5 GiB
+MUCH_MEMORY = 5 << 28  # bytes, 1.25 GiB
+PEAKS = pytest.StashKey[dict[str, int]]()  # KiB, by process
 
 
 @pytest.hookimpl(wrapper=True)
@@ -45,6 +47,32 @@ def pytest_runtest_teardown(item, nextitem):
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)  # glibc would keep what is freed
     return result
+
+
+def pytest_configure(config):
+    """A place for what the processes say of their size."""
+    config.stash[PEAKS] = {}
+
+
+def pytest_sessionfinish(session):
+    """Has a process of several tell the one that started it how large it was at its largest."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["peak"] = peak
+    else:
+        session.config.stash[PEAKS].setdefault("this process", peak)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    """Takes what a process says of its size."""
+    node.config.stash[PEAKS][node.gateway.id] = getattr(node, "workeroutput", {}).get("peak", 0)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Says how large the processes were, which are to stay under 2.5 GiB each."""
+    peaks = ", ".join(f"{name} {peak / 2**20:.2f}" for name, peak in sorted(config.stash[PEAKS].items()))
+    terminalreporter.write_line(f"peak memory, GiB: {peaks}")
 
 
 @pytest.fixture(scope="session")
