@@ -3,6 +3,7 @@
 import functools
 import logging
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,10 +17,12 @@ logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
 def ignore_late_callbacks() -> None:
-    """Keeps the tracebacks off stderr that Orbax' other reads or writes give when one of them fails.
+    """Keeps off stderr what Orbax' other reads or writes give when one of them fails.
 
-    It ends the event loop that they are to report to. They come late, so that the hook stays.
+    It ends the event loop that they are to report to, or in which they were to begin. Their tracebacks and warnings come
+    late, at the latest as the process ends, so that the hook and the filter stay.
     """
+    warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
     usual = sys.unraisablehook
     if getattr(usual, "func", None) is not _unraisable:
         sys.unraisablehook = functools.partial(_unraisable, usual)

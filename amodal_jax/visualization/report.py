@@ -15,7 +15,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-import amodal_jax
 from amodal_jax.config import Config
 from amodal_jax.config_json import field_lines
 from amodal_jax.errors import AmodalJaxError, ConfigError, DataError, ImageError
@@ -66,7 +65,7 @@ def write_report(run_dir: Path, output: Path | None = None, *, images: int = 24)
     metrics = _read_metrics(run_dir / "evaluation" / "metrics.json")
     gallery, note = _gallery(config, run_dir / "evaluation", images)
     page = _fill(
-        (resources.files(amodal_jax) / "visualization" / "templates" / "report.html").read_text(encoding="utf-8"),
+        (resources.files("amodal_jax.visualization") / "templates" / "report.html").read_text(encoding="utf-8"),
         {
             "title": html.escape(f"{run_dir.resolve().name}: {config.name}"),
             "run": html.escape(run_dir.resolve().name),
