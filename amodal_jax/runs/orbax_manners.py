@@ -19,8 +19,8 @@ logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 def ignore_late_callbacks() -> None:
     """Keeps off stderr what Orbax' other reads or writes give when one of them fails.
 
-    It ends the event loop that they are to report to, or in which they were to begin. Their tracebacks and warnings come
-    late, at the latest as the process ends, so that the hook and the filter stay.
+    It ends the event loop that they are to report to, or in which they were to begin. Their tracebacks and warnings
+    come late, at the latest as the process ends, so that the hook and the filter stay.
     """
     warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
     usual = sys.unraisablehook

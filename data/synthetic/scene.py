@@ -16,11 +16,11 @@ from jaxtyping import Bool, Float, UInt8
 
 from amodal_jax.classes import KINS_CLASS_NAMES
 from data.synthetic import kins_traffic, light_traffic
-from data.synthetic.background import draw_background
 from data.synthetic.camera import Camera, sample_camera
 from data.synthetic.photographs import Photographs, photographed_background
 from data.synthetic.placed import LEAST_VISIBLE_PIXELS, Placed
 from data.synthetic.solids import Light, Sprite, render
+from data.synthetic.surroundings.background import draw_background
 
 TRAFFIC = {"kins": kins_traffic, "light": light_traffic}
 """What is placed, and how it is distributed."""

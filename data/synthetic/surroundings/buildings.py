@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Float
 
 from data.synthetic.camera import Camera
-from data.synthetic.clutter import draw_leaves
 from data.synthetic.drawing import any_colour, fill, fill_flat, hazed, rectangles, stem
 from data.synthetic.solids import COORDINATE_LIMIT, SHIFT, Light, fixed_point
 from data.synthetic.street import Street
+from data.synthetic.surroundings.clutter import draw_leaves
 
 
 def draw_building(

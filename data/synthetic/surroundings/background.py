@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-from data.synthetic.buildings import draw_building, draw_pole, draw_skyline, draw_tree, draw_wall
 from data.synthetic.camera import Camera
-from data.synthetic.clutter import clutter
 from data.synthetic.drawing import any_colour, noise
 from data.synthetic.solids import Light
 from data.synthetic.street import Street
+from data.synthetic.surroundings.buildings import draw_building, draw_pole, draw_skyline, draw_tree, draw_wall
+from data.synthetic.surroundings.clutter import clutter
 
 Image = Float[np.ndarray, "H W 3"]
 """RGB, 0..255"""

@@ -1,0 +1,1 @@
+"""What stands and lies around the objects of a scene: the background, buildings, clutter."""
