@@ -77,7 +77,7 @@ def found(golden, made):
             "proposals": module.rpn.propose(scores, sizes, train=False),
             "fixed": box_predictor(box_head(module.pooling(levels, proposals, model.roi.box_size))[0]),
             "pooled": adapting,
-            "adapting": box_predictor(box_head(adapting)[0]),
+            "adapting": box_predictor(box_head((adapting,))[0]),
             "detections": module.detect(images, sizes),
         }
 
