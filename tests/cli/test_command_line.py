@@ -77,7 +77,7 @@ def start(code: str, *, ready: str) -> subprocess.Popen:
 def test_a_signal_leaves_nothing_half_done(tmp_path, number, status, word):
     process = start(
         "import tempfile, time\n"
-        "from amodal_jax import command_line\n"
+        "from amodal_jax.cli import command_line\n"
         "def main():\n"
         f"    with tempfile.TemporaryDirectory(dir={str(tmp_path)!r}):\n"
         "        print('ready', flush=True)\n"
@@ -96,7 +96,7 @@ def test_a_signal_leaves_nothing_half_done(tmp_path, number, status, word):
 def test_a_signal_is_not_lost_in_a_destructor(number):
     process = start(
         "import signal, time\n"
-        "from amodal_jax import command_line\n"
+        "from amodal_jax.cli import command_line\n"
         "class Destroyed:\n"
         "    def __del__(self):\n"
         f"        signal.raise_signal({int(number)})\n"
@@ -113,7 +113,7 @@ def test_a_signal_is_not_lost_in_a_destructor(number):
 
 
 def test_a_reader_that_leaves_early_is_no_error(tmp_path):
-    code = "from amodal_jax import command_line\ncommand_line.run(lambda: print('line\\n' * 100_000))\n"
+    code = "from amodal_jax.cli import command_line\ncommand_line.run(lambda: print('line\\n' * 100_000))\n"
     command = f"{sys.executable} -c {shlex.quote(code)} | head -1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (141, "line\n", "")
@@ -124,7 +124,7 @@ def test_worker_processes_are_silent_when_interrupted(after):
     """Ctrl-C on a terminal reaches them too, while they start as well as while they work."""
     process = start(
         "import time\n"
-        "from amodal_jax import command_line\n"
+        "from amodal_jax.cli import command_line\n"
         "from data.shared.worker_processes import ordered_map\n"
         "def main():\n"
         "    with ordered_map(2, chunk_size=1) as map_in_order:\n"
