@@ -99,7 +99,7 @@ def evaluate_results(
     for kind in KINDS:
         if kind not in results:
             continue
-        evaluation = _run_coco_eval(truth, results[kind], kind)
+        evaluation = run_coco_eval(truth, results[kind], kind)
         metrics |= {f"{kind}/{name}": value for name, value in _average_precisions(evaluation, truth).items()}
         if kind == "det":
             metrics |= _occlusion_accuracy(evaluation, truth, results, occlusion_threshold)
@@ -147,7 +147,7 @@ def format_table(metrics: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def _run_coco_eval(truth: AnnotatedImages, found: list[Result], kind: str) -> COCOeval:
+def run_coco_eval(truth: AnnotatedImages, found: list[Result], kind: str) -> COCOeval:
     """Stock COCOeval of one kind, run quietly. Instance i of the truth has the id i + 1, for 0 means unmatched."""
     annotations = []
     for number, instance in enumerate(truth.instances, start=1):

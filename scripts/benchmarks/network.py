@@ -46,8 +46,7 @@ def random_variables(config: Config) -> Variables:
 class TrainingStep:
     """The training loop's own step, on all local devices: to be lowered, compiled, and called."""
 
-    def __init__(self, options: Options, examples: list[Example]):
-        config = options.sized()
+    def __init__(self, config: Config, examples: list[Example]):
         devices = jax.local_devices()
         network = build_network(config)
         optimizer = make_optimizer(config.train, frozen=network.frozen)
