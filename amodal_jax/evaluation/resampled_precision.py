@@ -24,7 +24,8 @@ class ResampledPrecision:
 
     The matching is that of the evaluation that it is made of and is not done again. With every image once it is
     COCOeval's AP; with an image twice it is that of a test set which holds the image, its instances and its detections
-    twice. A class without an instance in the sample is left out, as COCOeval leaves it out.
+    twice (up to the order of detections with equal scores in one image, which COCOeval leaves to chance). A class
+    without an instance in the sample is left out, as COCOeval leaves it out.
     """
 
     def __init__(self, evaluation: COCOeval):

@@ -16,10 +16,14 @@ IMAGES = 4
 
 
 def random_scene(seed: int):
-    """Boxes of two classes in a few images and detections that lie more or less beside them, scores with ties."""
+    """Boxes of two classes in a few images and detections more or less beside them; equal scores in different images.
+
+    Of two with equal scores in one image it would be chance which copy of the image comes first.
+    """
     rng = np.random.default_rng(seed)
     instances, found = [], []
     for image in range(IMAGES):
+        scores = iter(rng.permutation(12) / 12)
         for _ in range(rng.integers(0, 5)):
             x, y, width, height = (int(v) for v in rng.integers((0, 0, 5, 5), (30, 20, 25, 18)))
             category, crowd = int(rng.integers(1, 3)), bool(rng.random() < 0.1)
@@ -27,7 +31,9 @@ def random_scene(seed: int):
             mask[y : y + height, x : x + width] = 1
             rle = coco_mask.encode(mask)
             rle["counts"] = rle["counts"].decode()
-            instances.append(AnnotatedInstance(image, category, (x, y, width, height), rle, rle, 0.0, crowd))
+            instances.append(
+                AnnotatedInstance(image, category, tuple(map(float, (x, y, width, height))), rle, rle, 0.0, crowd)
+            )
             for _ in range(rng.integers(0, 3)):
                 shift = rng.integers(-3, 4, 2)
                 found.append(
@@ -35,7 +41,7 @@ def random_scene(seed: int):
                         "image_id": image,
                         "category_id": category if rng.random() < 0.8 else 3 - category,
                         "bbox": [float(x + shift[0]), float(y + shift[1]), float(width), float(height)],
-                        "score": float(rng.integers(1, 6)) / 5,
+                        "score": float(next(scores)),
                     }
                 )
     truth = AnnotatedImages(dict.fromkeys(range(IMAGES), SIZE), {1: "car", 2: "tram"}, instances)
