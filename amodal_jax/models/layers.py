@@ -15,7 +15,7 @@ from jax.nn import initializers
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from amodal_jax.ops.convolution import conv2d
+from amodal_jax.ops.convolution import conv2d, doubling_conv2d
 
 Norm = Literal["frozen_batch_norm", "group_norm", "none"]
 
@@ -151,10 +151,9 @@ class Deconv2x2(nn.Module):
 class Deconv3x3(nn.Module):
     """Transposed 3x3 convolution with stride 2, padding 1 and output padding 1, which doubles height and width.
 
-    Computed as one 2x2 convolution to the four pixels that each input pixel becomes, which multiplies less than half as
-    much as an ordinary convolution of the input with zeros between its pixels. Parameters: kernel [3, 3, in, out], that
-    ordinary convolution's kernel, and bias [out]. From torch's ConvTranspose2d weight [in, out, 3, 3]:
-    `weight[:, :, ::-1, ::-1].transpose(2, 3, 0, 1)`, flipped because torch defines the scattering kernel.
+    Parameters: kernel [3, 3, in, out], that of an ordinary convolution of the input with zeros between its pixels, and
+    bias [out]. From torch's ConvTranspose2d weight [in, out, 3, 3]: `weight[:, :, ::-1, ::-1].transpose(2, 3, 0, 1)`,
+    flipped because torch defines the scattering kernel.
     """
 
     features: int
@@ -168,17 +167,8 @@ class Deconv3x3(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Float[Array, "B H W C"]) -> Float[Array, "B 2*H 2*W O"]:
-        batch, height, width, channels = inputs.shape
-        kernel = self.param("kernel", self.kernel_init, (3, 3, channels, self.features), jnp.float32)
-        # Of the spread input, output row 2i meets row i with the kernel's row 1; output row 2i + 1 meets the rows i and
-        # i + 1 with the kernel's rows 0 and 2. Columns likewise. A fourth row and column of zeros makes pairs of them:
-        # (0, 1) for tap 0 and (2, none) for tap 1, each for the odd and the even output.
-        taps = jnp.pad(kernel.astype(self.dtype), ((0, 1), (0, 1), (0, 0), (0, 0)))
-        taps = taps.reshape(2, 2, 2, 2, channels, self.features)[:, ::-1, :, ::-1]
-        taps = taps.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, channels, 4 * self.features)
-        padded = jnp.pad(inputs.astype(self.dtype), ((0, 0), (0, 1), (0, 1), (0, 0)))
-        blocks = conv2d(padded, taps).reshape(batch, height, width, 2, 2, self.features)
-        outputs = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(batch, 2 * height, 2 * width, self.features)
+        kernel = self.param("kernel", self.kernel_init, (3, 3, inputs.shape[-1], self.features), jnp.float32)
+        outputs = doubling_conv2d(inputs.astype(self.dtype), kernel.astype(self.dtype))
         if self.use_bias:
             outputs = add_bias(outputs, self.param("bias", initializers.zeros, (self.features,), jnp.float32))
         return outputs

@@ -79,3 +79,19 @@ def test_under_vmap_and_pmap():
     expected = jnp.stack([gradient(x) for x in inputs])
     np.testing.assert_allclose(jax.vmap(gradient)(inputs), expected, rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(jax.pmap(gradient)(inputs), expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(("height", "width"), [(7, 7), (1, 1), (2, 5)])
+def test_both_forms_of_a_doubling_convolution_agree(height, width):
+    """The one of CPUs and the one of GPUs, values and gradients; its layer's test compares the first with the meaning."""
+    rng = np.random.default_rng(0)
+    inputs, kernel, cotangent = (
+        jnp.asarray(rng.normal(size=shape), jnp.float32)
+        for shape in ((2, height, width, 6), (3, 3, 6, 5), (2, 2 * height, 2 * width, 5))
+    )
+    forms = [
+        jax.vjp(form, inputs, kernel) for form in (convolution._doubled_by_blocks, convolution._doubled_by_spreading)
+    ]
+    np.testing.assert_allclose(forms[0][0], forms[1][0], rtol=1e-5, atol=1e-5)
+    for one, other in zip(forms[0][1](cotangent), forms[1][1](cotangent), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
