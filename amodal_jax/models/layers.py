@@ -110,10 +110,10 @@ class OutputConv(nn.Module):
     """Initialiser of the kernel; the bias starts at zero."""
 
     @nn.compact
-    def __call__(self, inputs: Float[Array, "B H W C"]) -> Float[Array, "B H W O"]:
+    def __call__(self, inputs: Float[Array, "*b C"]) -> Float[Array, "*b O"]:
         kernel = self.param("kernel", self.kernel_init, (1, 1, inputs.shape[-1], self.features), jnp.float32)
         outputs = jnp.einsum(
-            "bhwc,co->bhwo",
+            "...c,co->...o",
             inputs.astype(self.dtype),
             kernel[0, 0].astype(self.dtype),
             preferred_element_type=jnp.float32,
@@ -136,16 +136,23 @@ class Deconv2x2(nn.Module):
     """Type of the arithmetic and of the output."""
     kernel_init: initializers.Initializer = msra_normal
     """Initialiser of the kernel; the bias starts at zero."""
+    in_blocks: bool = False
+    """Whether the output is [B, H, W, 2, 2, O], for what sees each pixel alone: `blocks_to_pixels` of its few channels
+    moves less than that of the deconvolution's many."""
 
     @nn.compact
-    def __call__(self, inputs: Float[Array, "B H W C"]) -> Float[Array, "B 2*H 2*W O"]:
-        batch, height, width, channels = inputs.shape
-        kernel = self.param("kernel", self.kernel_init, (2, 2, channels, self.features), jnp.float32)
-        blocks = jnp.einsum("bhwc,ijco->bhiwjo", inputs.astype(self.dtype), kernel.astype(self.dtype))
-        outputs = blocks.reshape(batch, 2 * height, 2 * width, self.features)
+    def __call__(self, inputs: Float[Array, "B H W C"]) -> Float[Array, "B 2*H 2*W O"] | Float[Array, "B H W 2 2 O"]:
+        kernel = self.param("kernel", self.kernel_init, (2, 2, inputs.shape[-1], self.features), jnp.float32)
+        outputs = jnp.einsum("bhwc,ijco->bhwijo", inputs.astype(self.dtype), kernel.astype(self.dtype))
         if self.use_bias:
             outputs = add_bias(outputs, self.param("bias", initializers.zeros, (self.features,), jnp.float32))
-        return outputs
+        return outputs if self.in_blocks else blocks_to_pixels(outputs)
+
+
+def blocks_to_pixels(blocks: Float[Array, "B H W 2 2 O"]) -> Float[Array, "B 2*H 2*W O"]:
+    """Each pixel's block of 2x2 to its place in the larger map."""
+    batch, height, width, _, _, channels = blocks.shape
+    return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(batch, 2 * height, 2 * width, channels)
 
 
 class Deconv3x3(nn.Module):

@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from amodal_jax.models.heads.convolutions import CONVOLUTIONS, first_layer
-from amodal_jax.models.layers import Conv, Deconv2x2, Norm, OutputConv, make_norm
+from amodal_jax.models.layers import Conv, Deconv2x2, Norm, OutputConv, blocks_to_pixels, make_norm
 from amodal_jax.models.roi_pooling import RegionFeatures
 
 FUSION_LAYER = 3
@@ -68,7 +68,10 @@ class MaskHead(nn.Module):
                 x = self.mlc(box_features, occlusion_features, x)
             if self.fusion is not None and layer == FUSION_LAYER:
                 fused = self.fusion(x)
-        x = nn.relu(Deconv2x2(self.channels, dtype=self.dtype, name="conv5_mask")(x))
+        # The logits see each pixel alone, so that blocks come to their places with their few channels.
+        x = nn.relu(Deconv2x2(self.channels, dtype=self.dtype, in_blocks=True, name="conv5_mask")(x))
         init = initializers.normal(0.001)
-        logits = OutputConv(self.classes, dtype=self.dtype, kernel_init=init, name="mask_fcn_logits")(x)
+        logits = blocks_to_pixels(
+            OutputConv(self.classes, dtype=self.dtype, kernel_init=init, name="mask_fcn_logits")(x)
+        )
         return logits if fused is None else logits + fused[..., None]

@@ -25,7 +25,7 @@ from amodal_jax.losses import Mean
 from amodal_jax.models.attention import attend
 from amodal_jax.models.branch import Branch
 from amodal_jax.models.heads.convolutions import CONVOLUTIONS, HeadConfig
-from amodal_jax.models.layers import Conv, Deconv2x2, GroupNorm, Norm, OutputConv, make_norm
+from amodal_jax.models.layers import Conv, Deconv2x2, GroupNorm, Norm, OutputConv, blocks_to_pixels, make_norm
 from amodal_jax.models.mask_heads import MaskConfig
 from amodal_jax.models.mask_targets import MaskKind, MaskTargets, OccluderRule
 from amodal_jax.models.roi_pooling import RegionFeatures
@@ -135,8 +135,9 @@ class MaskOutput(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "N S S C"]) -> Float[Array, "N M M"]:
-        x = nn.relu(Deconv2x2(self.channels, dtype=self.dtype, name="deconv")(x))
-        return OutputConv(1, dtype=self.dtype, kernel_init=initializers.normal(0.001), name="logits")(x)[..., 0]
+        x = nn.relu(Deconv2x2(self.channels, dtype=self.dtype, in_blocks=True, name="deconv")(x))
+        logits = OutputConv(1, dtype=self.dtype, kernel_init=initializers.normal(0.001), name="logits")(x)
+        return blocks_to_pixels(logits)[..., 0]
 
 
 class BCNetMasks(nn.Module):
