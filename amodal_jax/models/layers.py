@@ -40,12 +40,39 @@ def torch_uniform(fan_in: int) -> Callable[..., Array]:
     return initialise
 
 
+@jax.custom_vjp
 def add_bias(outputs: Float[Array, "*b O"], bias: Float[Array, " O"]) -> Float[Array, "*b O"]:
-    """The sum, computed in float32 and rounded once to the type of `outputs`.
+    """The sum, in the type of `outputs`, as which cuDNN adds a bias while it convolves.
 
-    Added in bfloat16, the bias would get a gradient that GPUs sum up in bfloat16, over all pixels of all images.
+    The bias's gradient is summed in float32 over all pixels of all images, which GPUs would otherwise do in bfloat16.
+    It is defined for reverse mode only.
     """
-    return (outputs.astype(jnp.float32) + bias).astype(outputs.dtype)
+    return outputs + bias.astype(outputs.dtype)
+
+
+def _bias_gradients(_: None, gradient: Array) -> tuple[Array, Array]:
+    return gradient, jnp.sum(gradient, axis=tuple(range(gradient.ndim - 1)), dtype=jnp.float32)
+
+
+add_bias.defvjp(lambda outputs, bias: (add_bias(outputs, bias), None), _bias_gradients)
+
+
+@jax.custom_vjp
+def relu(inputs: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The positive part; the gradient is 0 where the input is not positive, and defined for reverse mode only.
+
+    Values and gradients are those of `jax.nn.relu`. The gradient remembers the output, which the next layer's does as
+    well: the input need not be stored, nor where it was positive, and cuDNN can rectify while it convolves.
+    """
+    return jnp.maximum(inputs, 0)
+
+
+def _relu_forward(inputs: Array) -> tuple[Array, Array]:
+    outputs = relu(inputs)
+    return outputs, outputs
+
+
+relu.defvjp(_relu_forward, lambda outputs, gradient: (jnp.where(outputs > 0, gradient, 0),))
 
 
 class Conv(nn.Module):

@@ -173,3 +173,24 @@ def test_outputs_keep_the_digits_of_float32():
     assert variables["params"]["kernel"].dtype == jnp.float32
     gradient = jax.grad(lambda x: jnp.sum(module.apply(variables, x)))(inputs.astype(jnp.bfloat16))
     assert gradient.dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_relu_is_jax_relu(dtype):
+    """Values and gradients, at 0 too."""
+    inputs = jnp.asarray([-2.0, -1e-30, 0.0, 1e-30, 3.0], dtype)
+    cotangent = jnp.arange(1, 6, dtype=dtype)
+    outputs, gradient = jax.vjp(layers.relu, inputs)
+    expected, expected_gradient = jax.vjp(jax.nn.relu, inputs)
+    np.testing.assert_array_equal(outputs, expected)
+    np.testing.assert_array_equal(gradient(cotangent)[0], expected_gradient(cotangent)[0])
+    assert outputs.dtype == gradient(cotangent)[0].dtype == dtype
+
+
+def test_a_bias_gets_a_gradient_of_all_digits():
+    """Its sum in bfloat16 would end at 256, where adding 1 changes nothing."""
+    outputs = jnp.zeros((4096, 2), jnp.bfloat16)
+    (rest, gradient) = jax.grad(lambda *arguments: layers.add_bias(*arguments).sum(), (0, 1))(outputs, jnp.ones(2))
+    np.testing.assert_array_equal(gradient, [4096, 4096])
+    assert gradient.dtype == jnp.float32
+    np.testing.assert_array_equal(rest, jnp.ones_like(outputs))

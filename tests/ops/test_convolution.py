@@ -83,7 +83,7 @@ def test_under_vmap_and_pmap():
 
 @pytest.mark.parametrize(("height", "width"), [(7, 7), (1, 1), (2, 5)])
 def test_both_forms_of_a_doubling_convolution_agree(height, width):
-    """The one of CPUs and the one of GPUs, values and gradients; its layer's test compares the first with the meaning."""
+    """The one of CPUs and the one of GPUs, values and gradients; the layer's test has what they mean."""
     rng = np.random.default_rng(0)
     inputs, kernel, cotangent = (
         jnp.asarray(rng.normal(size=shape), jnp.float32)

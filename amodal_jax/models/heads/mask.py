@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from amodal_jax.models.heads.convolutions import CONVOLUTIONS, first_layer
-from amodal_jax.models.layers import Conv, Deconv2x2, Norm, OutputConv, blocks_to_pixels, make_norm
+from amodal_jax.models.layers import Conv, Deconv2x2, Norm, OutputConv, blocks_to_pixels, make_norm, relu
 from amodal_jax.models.roi_pooling import RegionFeatures
 
 FUSION_LAYER = 3
@@ -53,7 +53,7 @@ class MaskHead(nn.Module):
         def layer_of(name: str) -> Callable[[Array], Array]:
             conv = Conv(self.channels, 3, use_bias=self.norm == "none", dtype=self.dtype, name=name)
             norm = make_norm(self.norm, self.dtype, f"{name}_norm")
-            return lambda x: nn.relu(norm(conv(x)))
+            return lambda x: relu(norm(conv(x)))
 
         x, fused = features[0], None
         for layer in range(CONVOLUTIONS + 1):
@@ -69,7 +69,7 @@ class MaskHead(nn.Module):
             if self.fusion is not None and layer == FUSION_LAYER:
                 fused = self.fusion(x)
         # The logits see each pixel alone, so that blocks come to their places with their few channels.
-        x = nn.relu(Deconv2x2(self.channels, dtype=self.dtype, in_blocks=True, name="conv5_mask")(x))
+        x = relu(Deconv2x2(self.channels, dtype=self.dtype, in_blocks=True, name="conv5_mask")(x))
         init = initializers.normal(0.001)
         logits = blocks_to_pixels(
             OutputConv(self.classes, dtype=self.dtype, kernel_init=init, name="mask_fcn_logits")(x)
