@@ -139,13 +139,30 @@ class OutputConv(nn.Module):
     @nn.compact
     def __call__(self, inputs: Float[Array, "*b C"]) -> Float[Array, "*b O"]:
         kernel = self.param("kernel", self.kernel_init, (1, 1, inputs.shape[-1], self.features), jnp.float32)
-        outputs = jnp.einsum(
-            "...c,co->...o",
-            inputs.astype(self.dtype),
-            kernel[0, 0].astype(self.dtype),
-            preferred_element_type=jnp.float32,
-        )
+        outputs = _product_in_float32(inputs.astype(self.dtype), kernel[0, 0].astype(self.dtype))
         return outputs + self.param("bias", initializers.zeros, (self.features,), jnp.float32)
+
+
+@jax.custom_vjp
+def _product_in_float32(inputs: Float[Array, "*b C"], kernel: Float[Array, "C O"]) -> Float[Array, "*b O"]:
+    """The product over channels in float32, whose gradients are products in the type of `inputs`, as of other layers.
+
+    Without, the gradient's float32 would make XLA convert and store all inputs in it.
+    """
+    return jnp.einsum("...c,co->...o", inputs, kernel, preferred_element_type=jnp.float32)
+
+
+def _product_gradients(residuals: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    inputs, kernel = residuals
+    gradient = gradient.astype(inputs.dtype)
+    rows, gradient_rows = (x.reshape(-1, x.shape[-1]) for x in (inputs, gradient))
+    of_kernel = jnp.einsum("nc,no->co", rows, gradient_rows, preferred_element_type=jnp.float32)
+    return jnp.einsum("...o,co->...c", gradient, kernel), of_kernel.astype(kernel.dtype)
+
+
+_product_in_float32.defvjp(
+    lambda inputs, kernel: (_product_in_float32(inputs, kernel), (inputs, kernel)), _product_gradients
+)
 
 
 class Deconv2x2(nn.Module):
