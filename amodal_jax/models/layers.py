@@ -94,9 +94,13 @@ class Conv(nn.Module):
     """Initialiser of the kernel; the bias starts at zero."""
 
     @nn.compact
-    def __call__(self, inputs: Float[Array, "B H W C"]) -> Float[Array, "B h w O"]:
+    def __call__(
+        self, inputs: Float[Array, "B H W C"], multiplier: Float[Array, " O"] | None = None
+    ) -> Float[Array, "B h w O"]:
+        """The convolution; each output channel's kernel is first multiplied by `multiplier` where one is given."""
         shape = (self.kernel_size, self.kernel_size, inputs.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        kernel = kernel if multiplier is None else kernel * multiplier
         padding = self.kernel_size // 2 if self.padding is None else self.padding
         outputs = conv2d(inputs.astype(self.dtype), kernel.astype(self.dtype), stride=self.stride, padding=padding)
         if self.use_bias:
@@ -238,14 +242,17 @@ class FrozenBatchNorm(nn.Module):
     """Type of the output; the arithmetic is in float32, which costs nothing where it is fused."""
 
     @nn.compact
-    def __call__(self, inputs: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
-        shape = inputs.shape[-1:]
-        scale = self.variable("frozen", "scale", jnp.ones, shape, jnp.float32).value
-        bias = self.variable("frozen", "bias", jnp.zeros, shape, jnp.float32).value
-        mean = self.variable("frozen", "mean", jnp.zeros, shape, jnp.float32).value
-        var = self.variable("frozen", "var", jnp.ones, shape, jnp.float32).value
+    def constants(self, channels: int) -> tuple[Float[Array, " C"], Float[Array, " C"]]:
+        """What each channel is multiplied by, and what is then added to it."""
+        scale = self.variable("frozen", "scale", jnp.ones, (channels,), jnp.float32).value
+        bias = self.variable("frozen", "bias", jnp.zeros, (channels,), jnp.float32).value
+        mean = self.variable("frozen", "mean", jnp.zeros, (channels,), jnp.float32).value
+        var = self.variable("frozen", "var", jnp.ones, (channels,), jnp.float32).value
         multiplier = jax.lax.stop_gradient(scale * jax.lax.rsqrt(var + self.epsilon))
-        offset = jax.lax.stop_gradient(bias - mean * multiplier)
+        return multiplier, jax.lax.stop_gradient(bias - mean * multiplier)
+
+    def __call__(self, inputs: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        multiplier, offset = self.constants(inputs.shape[-1])
         return (inputs.astype(jnp.float32) * multiplier + offset).astype(self.dtype)
 
 
@@ -293,3 +300,17 @@ def make_norm(norm: Norm, dtype: DTypeLike, name: str) -> Callable[[Array], Arra
             return GroupNorm(dtype=dtype, name=name)
         case "none":
             return lambda inputs: inputs
+
+
+def convolve_and_normalise(
+    conv: Conv, norm: Norm, name: str, inputs: Float[Array, "B H W C"]
+) -> Float[Array, "B h w O"]:
+    """A convolution without a bias and the normalisation `norm` behind it, as a submodule called `name`.
+
+    Frozen batch normalisation multiplies the kernel instead of its output and becomes the convolution's bias, which is
+    the same but for rounding and stores no map in between.
+    """
+    if norm != "frozen_batch_norm":
+        return make_norm(norm, conv.dtype, name)(conv(inputs))
+    multiplier, offset = FrozenBatchNorm(name=name).constants(conv.features)
+    return add_bias(conv(inputs, multiplier), offset)
