@@ -5,15 +5,16 @@ Maps are NHWC. Parameters are float32; the arithmetic runs in a module's `dtype`
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax.nn import initializers
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from amodal_jax.ops.convolution import conv2d, doubling_conv2d
 
@@ -68,7 +69,8 @@ def relu(inputs: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def _relu_forward(inputs: Array) -> tuple[Array, Array]:
-    outputs = relu(inputs)
+    # Without the barrier XLA sees that the output is positive where the input is, and remembers the input.
+    outputs = jax.lax.optimization_barrier(relu(inputs))
     return outputs, outputs
 
 
@@ -141,27 +143,49 @@ class OutputConv(nn.Module):
     """Initialiser of the kernel; the bias starts at zero."""
 
     @nn.compact
-    def __call__(self, inputs: Float[Array, "*b C"]) -> Float[Array, "*b O"]:
-        kernel = self.param("kernel", self.kernel_init, (1, 1, inputs.shape[-1], self.features), jnp.float32)
-        outputs = _product_in_float32(inputs.astype(self.dtype), kernel[0, 0].astype(self.dtype))
-        return outputs + self.param("bias", initializers.zeros, (self.features,), jnp.float32)
+    def parameters(self, channels: int) -> tuple[Float[Array, "C O"], Float[Array, " O"]]:
+        """Kernel, in the type of the arithmetic, and bias."""
+        kernel = self.param("kernel", self.kernel_init, (1, 1, channels, self.features), jnp.float32)
+        return kernel[0, 0].astype(self.dtype), self.param("bias", initializers.zeros, (self.features,), jnp.float32)
+
+    def __call__(self, inputs: Float[Array, "B H *b C"]) -> Float[Array, "B H *b O"]:
+        return output_convolutions((self,), inputs)[0]
+
+    def chosen(self, inputs: Float[Array, "N *b C"], channels: Int[Array, " N"]) -> Float[Array, "N *b"]:
+        """Of each of N inputs the one output channel that is named for it; the others are not computed."""
+        kernel, bias = self.parameters(inputs.shape[-1])
+        choice = jax.nn.one_hot(channels, self.features, dtype=self.dtype)
+        # Sums of one term: exact. Indexing would be summed up by scattering in the gradient.
+        kernels = jnp.dot(choice, kernel.T, precision=jax.lax.Precision.HIGHEST)
+        outputs = jnp.einsum("n...c,nc->n...", inputs.astype(self.dtype), kernels, preferred_element_type=jnp.float32)
+        biases = jnp.sum(choice.astype(jnp.float32) * bias, axis=-1)
+        return outputs + biases.reshape(-1, *(1,) * (outputs.ndim - 1))
+
+
+def output_convolutions(
+    convs: Sequence[OutputConv], inputs: Float[Array, "B H *b C"]
+) -> list[Float[Array, "B H *b _"]]:
+    """The outputs of several convolutions of the same input, which is read once for all of them."""
+    kernels, biases = zip(*(conv.parameters(inputs.shape[-1]) for conv in convs), strict=True)
+    outputs = _product_in_float32(inputs.astype(convs[0].dtype), jnp.concatenate(kernels, axis=-1))
+    outputs = outputs + jnp.concatenate(biases)
+    ends = np.cumsum([conv.features for conv in convs])[:-1]
+    return jnp.split(outputs, ends, axis=-1)
 
 
 @jax.custom_vjp
-def _product_in_float32(inputs: Float[Array, "*b C"], kernel: Float[Array, "C O"]) -> Float[Array, "*b O"]:
-    """The product over channels in float32, whose gradients are products in the type of `inputs`, as of other layers.
-
-    Without, the gradient's float32 would make XLA convert and store all inputs in it.
-    """
-    return jnp.einsum("...c,co->...o", inputs, kernel, preferred_element_type=jnp.float32)
+def _product_in_float32(inputs: Float[Array, "B H *b C"], kernel: Float[Array, "C O"]) -> Float[Array, "B H *b O"]:
+    """The product over channels, in float32; its gradients are those of a 1x1 convolution in the type of `inputs`."""
+    # Without the barrier XLA copies the levels of a pyramid, which meet one kernel, into one array.
+    inputs, kernel = jax.lax.optimization_barrier((inputs, kernel))
+    return jnp.dot(inputs, kernel, preferred_element_type=jnp.float32)
 
 
 def _product_gradients(residuals: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     inputs, kernel = residuals
-    gradient = gradient.astype(inputs.dtype)
-    rows, gradient_rows = (x.reshape(-1, x.shape[-1]) for x in (inputs, gradient))
-    of_kernel = jnp.einsum("nc,no->co", rows, gradient_rows, preferred_element_type=jnp.float32)
-    return jnp.einsum("...o,co->...c", gradient, kernel), of_kernel.astype(kernel.dtype)
+    maps, gradients = (x.astype(inputs.dtype).reshape(*x.shape[:2], -1, x.shape[-1]) for x in (inputs, gradient))
+    of_maps, of_kernel = jax.vjp(conv2d, maps, kernel[None, None])[1](gradients)
+    return of_maps.reshape(inputs.shape), of_kernel[0, 0]
 
 
 _product_in_float32.defvjp(
@@ -185,16 +209,22 @@ class Deconv2x2(nn.Module):
     kernel_init: initializers.Initializer = msra_normal
     """Initialiser of the kernel; the bias starts at zero."""
     in_blocks: bool = False
-    """Whether the output is [B, H, W, 2, 2, O], for what sees each pixel alone: `blocks_to_pixels` of its few channels
-    moves less than that of the deconvolution's many."""
+    """Whether the output is [B, H, W, 4 O], each pixel's block among its channels, for what sees each pixel alone: as
+    few channels as are made of it, [B, H, W, 2, 2, K], cost less to bring to their places by `blocks_to_pixels`."""
 
     @nn.compact
-    def __call__(self, inputs: Float[Array, "B H W C"]) -> Float[Array, "B 2*H 2*W O"] | Float[Array, "B H W 2 2 O"]:
-        kernel = self.param("kernel", self.kernel_init, (2, 2, inputs.shape[-1], self.features), jnp.float32)
-        outputs = jnp.einsum("bhwc,ijco->bhwijo", inputs.astype(self.dtype), kernel.astype(self.dtype))
+    def __call__(self, inputs: Float[Array, "B H W C"]) -> Float[Array, "B 2*H 2*W O"] | Float[Array, "B H W _"]:
+        batch, height, width, channels = inputs.shape
+        kernel = self.param("kernel", self.kernel_init, (2, 2, channels, self.features), jnp.float32)
+        # As a 1x1 convolution, to which cuDNN adds the bias and the ReLU.
+        kernel = kernel.astype(self.dtype).transpose(2, 0, 1, 3).reshape(1, 1, channels, 4 * self.features)
+        outputs = conv2d(inputs.astype(self.dtype), kernel)
         if self.use_bias:
-            outputs = add_bias(outputs, self.param("bias", initializers.zeros, (self.features,), jnp.float32))
-        return outputs if self.in_blocks else blocks_to_pixels(outputs)
+            bias = self.param("bias", initializers.zeros, (self.features,), jnp.float32)
+            outputs = add_bias(outputs, jnp.tile(bias, 4))
+        if self.in_blocks:
+            return outputs
+        return blocks_to_pixels(outputs.reshape(batch, height, width, 2, 2, self.features))
 
 
 def blocks_to_pixels(blocks: Float[Array, "B H W 2 2 O"]) -> Float[Array, "B 2*H 2*W O"]:

@@ -73,30 +73,30 @@ def doubling_conv2d(inputs: Float[Array, "B H W I"], kernel: Float[Array, "3 3 I
 
 
 def _doubling_backward(residuals: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-    def gradients(function, *arguments):
-        return jax.vjp(function, *arguments[:2])[1](arguments[2])
-
-    return lax.platform_dependent(
-        *residuals,
-        gradient,
-        cpu=partial(gradients, _doubled_by_blocks),
-        default=partial(gradients, _doubled_by_spreading),
-    )
+    return lax.platform_dependent(*residuals, gradient, cpu=_gradients_by_blocks, default=_gradients_by_spreading)
 
 
 doubling_conv2d.defvjp(lambda inputs, kernel: (doubling_conv2d(inputs, kernel), (inputs, kernel)), _doubling_backward)
 
 
+def _halve(outputs: Array, kernel: Array) -> Array:
+    """The convolution of stride 2 of which the doubling one is the gradient; cuDNN multiplies no zeros for either."""
+    return _xla_conv2d(outputs, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), 2, 1)
+
+
 def _doubled_by_spreading(inputs: Array, kernel: Array) -> Array:
-    # What cuDNN knows as the gradient of a convolution of stride 2: no zero is multiplied.
-    return lax.conv_general_dilated(
-        inputs,
-        kernel,
-        window_strides=(1, 1),
-        padding=((1, 2), (1, 2)),
-        lhs_dilation=(2, 2),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+    batch, height, width, _ = inputs.shape
+    outputs = jax.ShapeDtypeStruct((batch, 2 * height, 2 * width, kernel.shape[-1]), inputs.dtype)
+    return jax.linear_transpose(lambda outputs: _halve(outputs, kernel), outputs)(inputs)[0]
+
+
+def _gradients_by_spreading(inputs: Array, kernel: Array, gradient: Array) -> tuple[Array, Array]:
+    of_kernel = jax.linear_transpose(lambda kernel: _halve(gradient, kernel), kernel)(inputs)[0]
+    return _halve(gradient, kernel), of_kernel
+
+
+def _gradients_by_blocks(inputs: Array, kernel: Array, gradient: Array) -> tuple[Array, Array]:
+    return jax.vjp(_doubled_by_blocks, inputs, kernel)[1](gradient)
 
 
 def _doubled_by_blocks(inputs: Array, kernel: Array) -> Array:

@@ -43,16 +43,13 @@ def of_training(network: Network, variables: Variables, batch: Batch) -> int:
 
 def of_inference(network: Network, variables: Variables, images: Any, sizes: Any, detections: int) -> int:
     """Multiplications of `detect` where each image has so many detections."""
-    # The loop over blocks of detections counts as if its last block were no larger than need be.
-    once, twice = (
-        count_multiplications(
-            lambda variables, images, sizes: network.apply(variables, images, sizes, method="detect"),
-            *(variables, images, sizes),
-            loop_runs=runs,
-        )
-        for runs in (0, BLOCK)
+    needed = _needed(
+        lambda variables, images, sizes: network.apply(variables, images, sizes, method="detect"),
+        *(variables, images, sizes),
     )
-    return once + (twice - once) // BLOCK * detections // BLOCK
+    # The loop over blocks of detections counts as if its last block were no larger than need be.
+    outside, with_one_block = (_of_jaxpr(needed, runs) for runs in (0, 1))
+    return outside + (with_one_block - outside) * detections // BLOCK
 
 
 def count_multiplications(function: Any, *arguments: Any, loop_runs: int = 1) -> int:
@@ -63,9 +60,13 @@ def count_multiplications(function: Any, *arguments: Any, loop_runs: int = 1) ->
       arguments: its arguments.
       loop_runs: how often the body of a loop of unknown length runs.
     """
+    return _of_jaxpr(_needed(function, *arguments), loop_runs)
+
+
+def _needed(function: Any, *arguments: Any) -> Any:
+    """The function's jaxpr, without what its result does not hang on."""
     jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
-    needed, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
-    return _of_jaxpr(needed, loop_runs)
+    return partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[0]
 
 
 def _of_jaxpr(jaxpr: Any, loop_runs: int) -> int:

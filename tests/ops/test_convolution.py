@@ -89,9 +89,13 @@ def test_both_forms_of_a_doubling_convolution_agree(height, width):
         jnp.asarray(rng.normal(size=shape), jnp.float32)
         for shape in ((2, height, width, 6), (3, 3, 6, 5), (2, 2 * height, 2 * width, 5))
     )
-    forms = [
-        jax.vjp(form, inputs, kernel) for form in (convolution._doubled_by_blocks, convolution._doubled_by_spreading)
-    ]
-    np.testing.assert_allclose(forms[0][0], forms[1][0], rtol=1e-5, atol=1e-5)
-    for one, other in zip(forms[0][1](cotangent), forms[1][1](cotangent), strict=True):
+    forms = (
+        (convolution._doubled_by_blocks, convolution._gradients_by_blocks),
+        (convolution._doubled_by_spreading, convolution._gradients_by_spreading),
+    )
+    outputs, gradients = zip(
+        *((double(inputs, kernel), gradient(inputs, kernel, cotangent)) for double, gradient in forms), strict=True
+    )
+    np.testing.assert_allclose(*outputs, rtol=1e-5, atol=1e-5)
+    for one, other in zip(*gradients, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)

@@ -136,6 +136,7 @@ class MaskOutput(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "N S S C"]) -> Float[Array, "N M M"]:
         x = relu(Deconv2x2(self.channels, dtype=self.dtype, in_blocks=True, name="deconv")(x))
+        x = x.reshape(*x.shape[:3], 2, 2, self.channels)
         logits = OutputConv(1, dtype=self.dtype, kernel_init=initializers.normal(0.001), name="logits")(x)
         return blocks_to_pixels(logits)[..., 0]
 
