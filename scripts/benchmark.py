@@ -12,6 +12,8 @@ WHAT is one of
   predict        a new process: loading, first image, next images and what they compile
   compile        tracing and compilation of the training step and of inference
   memory         of the training step and of inference
+  h100-program   what the training step or inference costs on H100s at the least, without one: in bfloat16 unless
+                 --model.compute-dtype says otherwise
 
 Beside torchvision, in turn with ours, with the python of an environment that has it:
   python scripts/benchmark.py inference --config torchvision_mask_rcnn --beside-torchvision --torch-python PYTHON
@@ -42,6 +44,7 @@ WHAT = (
     "predict",
     "compile",
     "memory",
+    "h100-program",
 )
 BESIDE_TORCHVISION = ("training-step", "inference")
 
@@ -54,37 +57,7 @@ def main() -> None:
         from configs import config_names, load_config
         from scripts.benchmarks.options import Options
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("what", metavar="WHAT", choices=WHAT)
-    parser.add_argument(
-        "--config", default="mask_rcnn_r50_fpn", metavar="NAME", help=f"%(default)s, or of {', '.join(config_names())}"
-    )
-    parser.add_argument("--height", type=int, default=384, help="of the image that the network sees (%(default)s)")
-    parser.add_argument("--width", type=int, default=1248, help="likewise (%(default)s)")
-    parser.add_argument("--batch-size", type=int, help="images a step, all devices together (one a device)")
-    parser.add_argument("--repeats", type=int, default=7, help="timed repetitions (%(default)s)")
-    parser.add_argument("--images", type=int, help="of pipeline (64) and evaluation (500)")
-    parser.add_argument("--image-folder", type=Path, help="PNG files for pipeline, evaluation and predict")
-    parser.add_argument("--checkpoint", type=Path, help="the network for evaluation and predict, else a random one")
-    parser.add_argument(
-        "--beside-torchvision", action="store_true", help="training-step and inference: in turn with it"
-    )
-    parser.add_argument("--torch-python", metavar="PYTHON", help="of an environment with torchvision")
-    parser.add_argument("--torch-setup", metavar="MODULE", help="to import there first, found by its PYTHONPATH")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where the result goes")
-    arguments, overrides = parser.parse_known_args()
-    if arguments.beside_torchvision != bool(arguments.torch_python):
-        raise ConfigError("--beside-torchvision and --torch-python PYTHON go together")
-    if arguments.beside_torchvision and arguments.what not in BESIDE_TORCHVISION:
-        raise ConfigError(f"--beside-torchvision is for {' and '.join(BESIDE_TORCHVISION)}")
-    for name in ("height", "width", "batch_size", "repeats", "images"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise ConfigError(f"--{name.replace('_', '-')} is {value}; it has to be positive")
-    if arguments.json and not arguments.json.absolute().parent.is_dir():
-        raise ConfigError(f"--json {arguments.json}: there is no such folder to write it in")
+    arguments, overrides = read_command_line(config_names())
     config = override(load_config(arguments.config), overrides)
     started = datetime.datetime.now(datetime.UTC)
 
@@ -96,18 +69,22 @@ def main() -> None:
         measurement = importlib.import_module(f"benchmarks.{arguments.what.replace('-', '_')}")
     command_line.keep_compilations()
     machine = describe_machine()
+    batch_size = {"pipeline": 8, "h100-program": arguments.cards}.get(arguments.what, jax.local_device_count())
     report = measurement.measure(
         Options(
             config=config,
             height=arguments.height,
             width=arguments.width,
-            batch_size=arguments.batch_size or (8 if arguments.what == "pipeline" else jax.local_device_count()),
+            batch_size=arguments.batch_size or batch_size,
             repeats=arguments.repeats,
             images=arguments.images or (64 if arguments.what == "pipeline" else 500),
             image_folder=arguments.image_folder,
             checkpoint=arguments.checkpoint,
             torch_python=arguments.torch_python,
             torch_setup=arguments.torch_setup,
+            program=arguments.program,
+            cards=arguments.cards,
+            plugin=arguments.plugin,
         )
     )
     versions = describe_versions()
@@ -125,6 +102,53 @@ def main() -> None:
             **report.to_json(),
         }
         write_atomically(arguments.json, json.dumps(result, indent=2) + "\n")
+
+
+def read_command_line(configurations: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The options, and the arguments that change fields of the configuration.
+
+    Raises:
+      ConfigError: options that do not go together or are out of range.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("what", metavar="WHAT", choices=WHAT)
+    parser.add_argument(
+        "--config", default="mask_rcnn_r50_fpn", metavar="NAME", help=f"%(default)s, or of {', '.join(configurations)}"
+    )
+    parser.add_argument("--height", type=int, default=384, help="of the image that the network sees (%(default)s)")
+    parser.add_argument("--width", type=int, default=1248, help="likewise (%(default)s)")
+    parser.add_argument("--batch-size", type=int, help="images a step, all devices together (one a device)")
+    parser.add_argument("--repeats", type=int, default=7, help="timed repetitions (%(default)s)")
+    parser.add_argument("--images", type=int, help="of pipeline (64) and evaluation (500)")
+    parser.add_argument("--image-folder", type=Path, help="PNG files for pipeline, evaluation and predict")
+    parser.add_argument("--checkpoint", type=Path, help="the network for evaluation and predict, else a random one")
+    parser.add_argument(
+        "--beside-torchvision", action="store_true", help="training-step and inference: in turn with it"
+    )
+    parser.add_argument("--torch-python", metavar="PYTHON", help="of an environment with torchvision")
+    parser.add_argument("--torch-setup", metavar="MODULE", help="to import there first, found by its PYTHONPATH")
+    parser.add_argument(
+        "--program", choices=BESIDE_TORCHVISION, default="training-step", help="of h100-program (%(default)s)"
+    )
+    parser.add_argument("--cards", type=int, default=1, help="H100s of h100-program (%(default)s)")
+    parser.add_argument("--plugin", type=Path, metavar="DIR", help="where pip put h100-program's compiler by --target")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where the result goes")
+    arguments, overrides = parser.parse_known_args()
+    if arguments.beside_torchvision != bool(arguments.torch_python):
+        raise ConfigError("--beside-torchvision and --torch-python PYTHON go together")
+    if arguments.beside_torchvision and arguments.what not in BESIDE_TORCHVISION:
+        raise ConfigError(f"--beside-torchvision is for {' and '.join(BESIDE_TORCHVISION)}")
+    for name in ("height", "width", "batch_size", "repeats", "images", "cards"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} is {value}; it has to be positive")
+    if arguments.json and not arguments.json.absolute().parent.is_dir():
+        raise ConfigError(f"--json {arguments.json}: there is no such folder to write it in")
+    if arguments.what == "h100-program":
+        overrides = ["--model.compute-dtype", "bfloat16", *overrides]
+    return arguments, overrides
 
 
 if __name__ == "__main__":

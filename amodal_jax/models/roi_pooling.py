@@ -6,14 +6,14 @@ input.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import jax
 from jaxtyping import Array, Float
 
 from amodal_jax.errors import require
-from amodal_jax.ops.roi_align import multilevel_roi_align, roi_align
+from amodal_jax.ops.roi_align import multilevel_roi_aligns, roi_align
 
 RegionFeatures = tuple[Float[Array, "_ _ _ _"], ...]
 """Features [BN, s, s, C] of the same regions: one map, or one of each level."""
@@ -75,19 +75,34 @@ class RoIPooling:
 
         One map from the level that suits each region's size (FPN, equation 1), or one map from each level.
         """
+        return self.together(levels, ((boxes, cells),))[0]
+
+    def together(
+        self, levels: Sequence[Float[Array, "B _ _ C"]], regions: Sequence[tuple[Float[Array, "B _ 4"], int]]
+    ) -> tuple[RegionFeatures, ...]:
+        """The RoI features of several sets of boxes, each with its cells a side: one gradient for all of them."""
         config = self.config
         form: dict[str, Any] = {"sampling_ratio": config.sampling_ratio, "aligned": config.aligned}
         levels = tuple(levels)[: len(self.strides)]
+        boxes, cells = zip(*regions, strict=True)
         if config.pooling == "by_size":
-            suiting = functools.partial(multilevel_roi_align, output_size=cells, strides=self.strides, **form)
-            return (_of_all_images(suiting, levels, boxes),)
-        scales = [1 / stride for stride in self.strides]
+
+            def suiting(levels: tuple[Array, ...], *boxes: Array) -> tuple[Array, ...]:
+                return multilevel_roi_aligns(
+                    levels, tuple(zip(boxes, cells, strict=True)), strides=self.strides, **form
+                )
+
+            return tuple((_flat(pooled),) for pooled in jax.vmap(suiting)(levels, *boxes))
+
+        def of_level(level: Float[Array, "B _ _ C"], stride: int, boxes: Float[Array, "B N 4"], cells: int) -> Array:
+            align = functools.partial(roi_align, output_size=cells, spatial_scale=1 / stride, **form)
+            return _flat(jax.vmap(align)(level, boxes))
+
         return tuple(
-            _of_all_images(functools.partial(roi_align, output_size=cells, spatial_scale=scale, **form), level, boxes)
-            for level, scale in zip(levels, scales, strict=True)
+            tuple(of_level(level, stride, each, side) for level, stride in zip(levels, self.strides, strict=True))
+            for each, side in zip(boxes, cells, strict=True)
         )
 
 
-def _of_all_images(pool: Callable[..., Array], features: Any, boxes: Float[Array, "B N 4"]) -> Float[Array, "BN s s C"]:
-    pooled = jax.vmap(lambda of_image, image_boxes: pool(of_image, image_boxes))(features, boxes)
+def _flat(pooled: Float[Array, "B N s s C"]) -> Float[Array, "BN s s C"]:
     return pooled.reshape(-1, *pooled.shape[2:])

@@ -20,7 +20,7 @@ from amodal_jax import losses as loss
 from amodal_jax.errors import require
 from amodal_jax.losses import Mean
 from amodal_jax.models.branch import Branch
-from amodal_jax.models.layers import Conv, OutputConv, normal_001
+from amodal_jax.models.layers import Conv, OutputConv, normal_001, output_convolutions, relu
 from amodal_jax.ops import boxes as box_ops
 from amodal_jax.ops.anchors import pyramid_anchors
 from amodal_jax.ops.matching import match
@@ -119,10 +119,11 @@ class RPNHead(nn.Module):
         logits, deltas = [], []
         for hidden in levels:
             for convolution in convolutions:
-                hidden = nn.relu(convolution(hidden))
+                hidden = relu(convolution(hidden))
             batch = hidden.shape[0]
-            logits.append(cls_logits(hidden).reshape(batch, -1))
-            deltas.append(bbox_pred(hidden).reshape(batch, -1, 4))
+            level_logits, level_deltas = output_convolutions((cls_logits, bbox_pred), hidden)
+            logits.append(level_logits.reshape(batch, -1))
+            deltas.append(level_deltas.reshape(batch, -1, 4))
         return logits, deltas
 
 

@@ -84,7 +84,11 @@ def xyxy_to_xywh(boxes: Float[Array, "*b 4"]) -> Float[Array, "*b 4"]:
 
 
 def _pairwise_intersection(a: Float[Array, "N 4"], b: Float[Array, "M 4"]) -> Float[Array, "N M"]:
-    left_top = jnp.maximum(a[:, None, :2], b[None, :, :2])
-    right_bottom = jnp.minimum(a[:, None, 2:], b[None, :, 2:])
-    sides = jnp.maximum(right_bottom - left_top, 0)
-    return sides[..., 0] * sides[..., 1]
+    # Side by side: with both sides on an axis of their own, XLA stores the matrix of their products on a GPU.
+    width, height = (
+        jnp.maximum(
+            jnp.minimum(a[:, None, end], b[None, :, end]) - jnp.maximum(a[:, None, start], b[None, :, start]), 0
+        )
+        for start, end in ((0, 2), (1, 3))
+    )
+    return width * height

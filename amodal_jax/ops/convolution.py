@@ -62,6 +62,62 @@ def _backward(stride: int, padding: int, residuals: tuple[Array, Array], gradien
 conv2d.defvjp(_forward, _backward)
 
 
+@jax.custom_vjp
+def doubling_conv2d(inputs: Float[Array, "B H W I"], kernel: Float[Array, "3 3 I O"]) -> Float[Array, "B 2*H 2*W O"]:
+    """Correlates with a 3x3 kernel what `inputs` become with zeros between their pixels and on all four sides.
+
+    Input pixel i comes to lie on output pixel 2i; there is one row and column of zeros more at the end than at the
+    beginning. The gradient is defined for reverse mode only.
+    """
+    return lax.platform_dependent(inputs, kernel, cpu=_doubled_by_blocks, default=_doubled_by_spreading)
+
+
+def _doubling_backward(residuals: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    return lax.platform_dependent(*residuals, gradient, cpu=_gradients_by_blocks, default=_gradients_by_spreading)
+
+
+doubling_conv2d.defvjp(lambda inputs, kernel: (doubling_conv2d(inputs, kernel), (inputs, kernel)), _doubling_backward)
+
+
+def _halve(outputs: Array, kernel: Array) -> Array:
+    """The convolution of stride 2 of which the doubling one is the gradient; cuDNN multiplies no zeros for either."""
+    return _xla_conv2d(outputs, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), 2, 1)
+
+
+def _doubled_by_spreading(inputs: Array, kernel: Array) -> Array:
+    batch, height, width, _ = inputs.shape
+    outputs = jax.ShapeDtypeStruct((batch, 2 * height, 2 * width, kernel.shape[-1]), inputs.dtype)
+    return jax.linear_transpose(lambda outputs: _halve(outputs, kernel), outputs)(inputs)[0]
+
+
+def _gradients_by_spreading(inputs: Array, kernel: Array, gradient: Array) -> tuple[Array, Array]:
+    of_kernel = jax.linear_transpose(lambda kernel: _halve(gradient, kernel), kernel)(inputs)[0]
+    return _halve(gradient, kernel), of_kernel
+
+
+def _gradients_by_blocks(inputs: Array, kernel: Array, gradient: Array) -> tuple[Array, Array]:
+    return jax.vjp(_doubled_by_blocks, inputs, kernel)[1](gradient)
+
+
+def _doubled_by_blocks(inputs: Array, kernel: Array) -> Array:
+    """As one 2x2 convolution to the four pixels that each input pixel becomes.
+
+    It multiplies less than half as much as an ordinary convolution of the input with zeros between its pixels, which is
+    what XLA makes on a CPU.
+    """
+    batch, height, width, channels = inputs.shape
+    features = kernel.shape[-1]
+    # Of the spread input, output row 2i meets row i with the kernel's row 1; output row 2i + 1 meets the rows i and
+    # i + 1 with the kernel's rows 0 and 2. Columns likewise. A fourth row and column of zeros makes pairs of them:
+    # (0, 1) for tap 0 and (2, none) for tap 1, each for the odd and the even output.
+    taps = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))
+    taps = taps.reshape(2, 2, 2, 2, channels, features)[:, ::-1, :, ::-1]
+    taps = taps.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, channels, 4 * features)
+    padded = jnp.pad(inputs, ((0, 0), (0, 1), (0, 1), (0, 0)))
+    blocks = conv2d(padded, taps).reshape(batch, height, width, 2, 2, features)
+    return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(batch, 2 * height, 2 * width, features)
+
+
 def _xla_gradients(inputs: Array, kernel: Array, gradient: Array, *, stride: int, padding: int) -> tuple[Array, Array]:
     return jax.vjp(partial(_xla_conv2d, stride=stride, padding=padding), inputs, kernel)[1](gradient)
 

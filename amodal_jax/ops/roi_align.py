@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 ADAPTING_SAMPLES = 4
 """The most samples a bin along each side where their number adapts to the box; arrays have a place for each."""
@@ -44,7 +44,8 @@ def roi_align(
         no shift, and boxes are at least one feature wide and high. Its `MultiScaleRoIAlign` pools so.
     """
     level = jnp.zeros(boxes.shape[0], jnp.int32)
-    return _pool((features,), boxes, level, (float(spatial_scale),), output_size, sampling_ratio, aligned)
+    scales = (float(spatial_scale),)
+    return _pool((features,), (boxes,), (level,), scales, (output_size,), sampling_ratio, aligned)[0]
 
 
 def multilevel_roi_align(
@@ -76,53 +77,94 @@ def multilevel_roi_align(
     Raises:
       ValueError: there are not as many strides as feature maps.
     """
+    regions = ((boxes, output_size),)
+    return multilevel_roi_aligns(
+        features,
+        regions,
+        strides=strides,
+        sampling_ratio=sampling_ratio,
+        aligned=aligned,
+        canonical_size=canonical_size,
+        canonical_level=canonical_level,
+    )[0]
+
+
+def multilevel_roi_aligns(
+    features: Sequence[Float[Array, "_ _ C"]],
+    regions: Sequence[tuple[Float[Array, "_ 4"], int]],
+    *,
+    strides: Sequence[int],
+    sampling_ratio: int = 2,
+    aligned: bool = True,
+    canonical_size: int = 224,
+    canonical_level: int = 4,
+) -> tuple[Float[Array, "_ _ _ C"], ...]:
+    """`multilevel_roi_align` of several sets of boxes, each with its output size.
+
+    The gradient of the features is collected once for all of them, which on GPUs takes an array in float32 as large as
+    they are.
+
+    Raises:
+      ValueError: there are not as many strides as feature maps.
+    """
     if len(features) != len(strides):
         raise ValueError(f"{len(features)} feature maps but {len(strides)} strides")
     lowest = strides[0].bit_length() - 1
-    extent = boxes[:, 2:] - boxes[:, :2]
-    side = jnp.sqrt(jnp.maximum(extent[:, 0] * extent[:, 1], 0))
-    # The small addend keeps the canonical size itself on its level.
-    level = jnp.floor(canonical_level + jnp.log2(side / canonical_size) + 1e-6) - lowest
-    level = jnp.clip(jnp.nan_to_num(level), 0, len(strides) - 1).astype(jnp.int32)
+
+    def suiting_level(boxes: Float[Array, "N 4"]) -> Int[Array, " N"]:
+        extent = boxes[:, 2:] - boxes[:, :2]
+        side = jnp.sqrt(jnp.maximum(extent[:, 0] * extent[:, 1], 0))
+        # The small addend keeps the canonical size itself on its level.
+        level = jnp.floor(canonical_level + jnp.log2(side / canonical_size) + 1e-6) - lowest
+        return jnp.clip(jnp.nan_to_num(level), 0, len(strides) - 1).astype(jnp.int32)
+
+    boxes, output_sizes = zip(*regions, strict=True)
+    levels = tuple(suiting_level(each) for each in boxes)
     scales = tuple(1 / stride for stride in strides)
-    return _pool(tuple(features), boxes, level, scales, output_size, sampling_ratio, aligned)
+    return _pool(tuple(features), boxes, levels, scales, output_sizes, sampling_ratio, aligned)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5, 6))
-def _pool(features, boxes, level, scales, output_size, sampling_ratio, aligned):
-    """ROIAlign of each box from its level."""
+def _pool(features, boxes, levels, scales, output_sizes, sampling_ratio, aligned):
+    """ROIAlign of each box from its level; `boxes`, `levels` and `output_sizes` have an entry for each set of boxes."""
     sizes = _sizes(features)
     table = jnp.concatenate([feature.reshape(-1, feature.shape[-1]) for feature in features])
-    start = jnp.asarray(np.cumsum([0] + [height * width for height, width in sizes[:-1]]))[level]
-    width = jnp.asarray([width for _, width in sizes])[level]
-    taps_y, taps_x = _taps(sizes, boxes, level, scales, output_size, sampling_ratio, aligned)
-    # Written out as a sum of gathers, XLA makes of it one loop over the output that runs along the channels and stores
-    # nothing in between: on two CPU cores some 20 times faster than gathering all corners first.
-    total = jnp.zeros((), jnp.float32)
-    for row, weight in _corners(start, width, taps_y, taps_x):
-        total += table[row].astype(jnp.float32) * weight[..., None]
-    return total.astype(table.dtype)
+    pooled = []
+    for each, level, output_size in zip(boxes, levels, output_sizes, strict=True):
+        start = jnp.asarray(np.cumsum([0] + [height * width for height, width in sizes[:-1]]))[level]
+        width = jnp.asarray([width for _, width in sizes])[level]
+        taps_y, taps_x = _taps(sizes, each, level, scales, output_size, sampling_ratio, aligned)
+        # Written out as a sum of gathers, XLA makes of it one loop over the output that runs along the channels and
+        # stores nothing in between: on two CPU cores some 20 times faster than gathering all corners first.
+        total = jnp.zeros((), jnp.float32)
+        for row, weight in _corners(start, width, taps_y, taps_x):
+            total += table[row].astype(jnp.float32) * weight[..., None]
+        pooled.append(total.astype(table.dtype))
+    return tuple(pooled)
 
 
-def _pool_forward(features, boxes, level, scales, output_size, sampling_ratio, aligned):
-    pooled = _pool(features, boxes, level, scales, output_size, sampling_ratio, aligned)
+def _pool_forward(features, boxes, levels, scales, output_sizes, sampling_ratio, aligned):
+    pooled = _pool(features, boxes, levels, scales, output_sizes, sampling_ratio, aligned)
     # The backward pass needs the shapes of the features, not their values.
-    return pooled, (tuple(feature[..., :0] for feature in features), boxes, level)
+    return pooled, (tuple(feature[..., :0] for feature in features), boxes, levels)
 
 
-def _pool_backward(scales, output_size, sampling_ratio, aligned, residuals, gradient):
-    features, boxes, level = residuals
+def _pool_backward(scales, output_sizes, sampling_ratio, aligned, residuals, gradients):
+    features, boxes, levels = residuals
     sizes = _sizes(features)
-    taps_y, taps_x = _taps(sizes, boxes, level, scales, output_size, sampling_ratio, aligned)
-    gradients = jax.lax.platform_dependent(
-        gradient,
-        level,
-        taps_y,
-        taps_x,
+    taps = tuple(
+        _taps(sizes, each, level, scales, output_size, sampling_ratio, aligned)
+        for each, level, output_size in zip(boxes, levels, output_sizes, strict=True)
+    )
+    of_features = jax.lax.platform_dependent(
+        gradients,
+        levels,
+        taps,
         cpu=functools.partial(_scatter_tiles, sizes),
         default=functools.partial(_scatter_rows, sizes),
     )
-    return tuple(each.astype(gradient.dtype) for each in gradients), jnp.zeros_like(boxes), None
+    dtype = gradients[0].dtype
+    return tuple(each.astype(dtype) for each in of_features), tuple(jnp.zeros_like(each) for each in boxes), None
 
 
 _pool.defvjp(_pool_forward, _pool_backward)
@@ -172,14 +214,15 @@ def _corners(start, width, taps_y, taps_x):
                     yield row[:, :, None] + x[:, None, :, sample_x], weight
 
 
-def _scatter_rows(sizes, gradient, level, taps_y, taps_x):
+def _scatter_rows(sizes, gradients, levels, taps):
     """Gradients of the features by scatter-add of each corner, in float32: GPUs add it atomically, but not bfloat16."""
-    channels = gradient.shape[-1]
+    channels = gradients[0].shape[-1]
     starts = np.cumsum([0] + [height * width for height, width in sizes])
-    width = jnp.asarray([width for _, width in sizes])[level]
     table = jnp.zeros((starts[-1], channels), jnp.float32)
-    for row, weight in _corners(jnp.asarray(starts)[level], width, taps_y, taps_x):
-        table = table.at[row].add(gradient.astype(jnp.float32) * weight[..., None])
+    for gradient, level, (taps_y, taps_x) in zip(gradients, levels, taps, strict=True):
+        width = jnp.asarray([width for _, width in sizes])[level]
+        for row, weight in _corners(jnp.asarray(starts)[level], width, taps_y, taps_x):
+            table = table.at[row].add(gradient.astype(jnp.float32) * weight[..., None])
     return tuple(
         table[start : start + height * width].reshape(height, width, channels)
         for start, (height, width) in zip(starts, sizes, strict=False)
@@ -228,17 +271,18 @@ def _add_tiles(canvas, gradient, top, taps_y, taps_x):
     return jax.lax.while_loop(lambda state: state[1] < count, add_tile, (canvas, zero, zero, zero))[0]
 
 
-def _scatter_tiles(sizes, gradient, level, taps_y, taps_x):
+def _scatter_tiles(sizes, gradients, levels, taps):
     """Gradients of the features by adding tiles one after the other.
 
     XLA's scatter on a CPU is a loop over single rows: 386 ms for 512 RoIs at 7x7x256 on two cores, where this takes 86
     and torchvision's compiled loop 88.
     """
-    channels = gradient.shape[-1]
-    if gradient.shape[0] == 0:
-        return tuple(jnp.zeros((height, width, channels), jnp.float32) for height, width in sizes)
+    channels = gradients[0].shape[-1]
     tops = np.cumsum([0] + [height for height, _ in sizes])
     # A tile may reach beyond its level, with weights of zero, and so beyond the canvas.
     canvas_size = (tops[-1] + _TILE_HEIGHT, max(width for _, width in sizes) + _TILE_WIDTH, channels)
-    canvas = _add_tiles(jnp.zeros(canvas_size, jnp.float32), gradient, jnp.asarray(tops)[level], taps_y, taps_x)
+    canvas = jnp.zeros(canvas_size, jnp.float32)
+    for gradient, level, (taps_y, taps_x) in zip(gradients, levels, taps, strict=True):
+        if gradient.shape[0]:
+            canvas = _add_tiles(canvas, gradient, jnp.asarray(tops)[level], taps_y, taps_x)
     return tuple(canvas[top : top + height, :width] for top, (height, width) in zip(tops, sizes, strict=False))

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 from amodal_jax.config import Config
 
@@ -20,6 +21,9 @@ class Options:
     checkpoint: Path | None  # whose network to evaluate or to predict with; None: a random one
     torch_python: str | None  # of an environment with torchvision, to be measured beside ours
     torch_setup: str | None  # a module to be imported there first
+    program: Literal["training-step", "inference"] = "training-step"  # that is compiled for H100s
+    cards: int = 1  # H100s
+    plugin: Path | None = None  # the folder of their compiler's package; None: it is installed with the others
 
     def sized(self) -> Config:
         """The configuration for images of just this size: network input and canvas, no resizing."""

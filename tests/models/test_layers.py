@@ -173,3 +173,79 @@ def test_outputs_keep_the_digits_of_float32():
     assert variables["params"]["kernel"].dtype == jnp.float32
     gradient = jax.grad(lambda x: jnp.sum(module.apply(variables, x)))(inputs.astype(jnp.bfloat16))
     assert gradient.dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_relu_is_jax_relu(dtype):
+    """Values and gradients, at 0 too."""
+    inputs = jnp.asarray([-2.0, -1e-30, 0.0, 1e-30, 3.0], dtype)
+    cotangent = jnp.arange(1, 6, dtype=dtype)
+    outputs, gradient = jax.vjp(layers.relu, inputs)
+    expected, expected_gradient = jax.vjp(jax.nn.relu, inputs)
+    np.testing.assert_array_equal(outputs, expected)
+    np.testing.assert_array_equal(gradient(cotangent)[0], expected_gradient(cotangent)[0])
+    assert outputs.dtype == gradient(cotangent)[0].dtype == dtype
+
+
+def test_a_bias_gets_a_gradient_of_all_digits():
+    """Its sum in bfloat16 would end at 256, where adding 1 changes nothing."""
+    outputs = jnp.zeros((4096, 2), jnp.bfloat16)
+    (rest, gradient) = jax.grad(lambda *arguments: layers.add_bias(*arguments).sum(), (0, 1))(outputs, jnp.ones(2))
+    np.testing.assert_array_equal(gradient, [4096, 4096])
+    assert gradient.dtype == jnp.float32
+    np.testing.assert_array_equal(rest, jnp.ones_like(outputs))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 6), (3, 2, 2, 2, 2, 6)])
+def test_output_convolutions_of_one_input_are_each_ones_own(shape):
+    """Values and gradients, against products written out."""
+    rng = np.random.default_rng(0)
+    inputs = jnp.asarray(rng.normal(size=shape), jnp.float32)
+    convs = [OutputConv(features) for features in (2, 3)]
+    variables = [conv.init(jax.random.key(index), inputs) for index, conv in enumerate(convs)]
+    cotangents = [jnp.asarray(rng.normal(size=(*shape[:-1], conv.features)), jnp.float32) for conv in convs]
+
+    class Both(nn.Module):
+        @nn.compact
+        def __call__(self, inputs):
+            return layers.output_convolutions([OutputConv(2, name="a"), OutputConv(3, name="b")], inputs)
+
+    def written_out(params, inputs):
+        return [inputs @ params[name]["kernel"][0, 0] + params[name]["bias"] for name in ("a", "b")]
+
+    params = dict(zip(("a", "b"), (each["params"] for each in variables), strict=True))
+    outputs, gradients = jax.vjp(lambda *args: Both().apply({"params": args[0]}, args[1]), params, inputs)
+    expected, expected_gradients = jax.vjp(written_out, params, inputs)
+    pairs = ((outputs, expected), (gradients(cotangents), expected_gradients(cotangents)))
+    for one, other in ((a, b) for pair in pairs for a, b in zip(*map(jax.tree.leaves, pair), strict=True)):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_chosen_outputs_are_those_of_all():
+    """Values and gradients."""
+    inputs = jax.random.normal(jax.random.key(0), (4, 3, 2, 6))
+    channels = jnp.asarray([2, 0, 1, 2])
+    conv = OutputConv(3)
+    variables = conv.init(jax.random.key(1), inputs)
+    variables["params"]["bias"] += jnp.arange(3.0)
+    cotangent = jax.random.normal(jax.random.key(2), (4, 3, 2))
+
+    def of_all(variables, inputs):
+        return jnp.take_along_axis(conv.apply(variables, inputs), channels[:, None, None, None], axis=-1)[..., 0]
+
+    def chosen(variables, inputs):
+        return conv.apply(variables, inputs, channels, method="chosen")
+
+    outputs, gradients = jax.vjp(chosen, variables, inputs)
+    expected, expected_gradients = jax.vjp(of_all, variables, inputs)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-6, atol=1e-6)
+    for one, other in zip(*map(jax.tree.leaves, (gradients(cotangent), expected_gradients(cotangent))), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_blocks_come_to_their_places():
+    inputs = jax.random.normal(jax.random.key(0), (2, 3, 4, 5))
+    variables = Deconv2x2(6).init(jax.random.key(1), inputs)
+    blocks = Deconv2x2(6, in_blocks=True).apply(variables, inputs).reshape(2, 3, 4, 2, 2, 6)
+    np.testing.assert_array_equal(layers.blocks_to_pixels(blocks), Deconv2x2(6).apply(variables, inputs))
+    np.testing.assert_array_equal(layers.blocks_to_pixels(blocks)[1, 5, 2], blocks[1, 2, 1, 1, 0])

@@ -79,3 +79,23 @@ def test_under_vmap_and_pmap():
     expected = jnp.stack([gradient(x) for x in inputs])
     np.testing.assert_allclose(jax.vmap(gradient)(inputs), expected, rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(jax.pmap(gradient)(inputs), expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(("height", "width"), [(7, 7), (1, 1), (2, 5)])
+def test_both_forms_of_a_doubling_convolution_agree(height, width):
+    """The one of CPUs and the one of GPUs, values and gradients; the layer's test has what they mean."""
+    rng = np.random.default_rng(0)
+    inputs, kernel, cotangent = (
+        jnp.asarray(rng.normal(size=shape), jnp.float32)
+        for shape in ((2, height, width, 6), (3, 3, 6, 5), (2, 2 * height, 2 * width, 5))
+    )
+    forms = (
+        (convolution._doubled_by_blocks, convolution._gradients_by_blocks),
+        (convolution._doubled_by_spreading, convolution._gradients_by_spreading),
+    )
+    outputs, gradients = zip(
+        *((double(inputs, kernel), gradient(inputs, kernel, cotangent)) for double, gradient in forms), strict=True
+    )
+    np.testing.assert_allclose(*outputs, rtol=1e-5, atol=1e-5)
+    for one, other in zip(*gradients, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)

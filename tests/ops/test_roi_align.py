@@ -86,14 +86,43 @@ def test_both_backward_passes_agree(golden):
     boxes = jnp.asarray(golden["levels_boxes"])
     level = jnp.arange(len(boxes)) % 4
     sizes = roi_align._sizes(features)
-    cotangent = jax.random.normal(jax.random.key(0), (len(boxes), 5, 5, 3))
-    taps = roi_align._taps(sizes, boxes, level, (1 / 4, 1 / 8, 1 / 16, 1 / 32), 5, 2, True)
+    cotangents, taps = zip(
+        *(
+            (
+                jax.random.normal(jax.random.key(size), (len(boxes), size, size, 3)),
+                roi_align._taps(sizes, boxes, level, (1 / 4, 1 / 8, 1 / 16, 1 / 32), size, 2, True),
+            )
+            for size in (5, 2)
+        ),
+        strict=True,
+    )
     rows, tiles = (
-        jax.jit(functools.partial(scatter, sizes))(cotangent, level, *taps)
+        jax.jit(functools.partial(scatter, sizes))(cotangents, (level, level), taps)
         for scatter in (roi_align._scatter_rows, roi_align._scatter_tiles)
     )
     for row, tile in zip(rows, tiles, strict=True):
         np.testing.assert_allclose(row, tile, atol=1e-4)
+
+
+def test_sets_of_boxes_pool_together_as_apart(golden):
+    """Values, and the sum of both gradients."""
+    features = pyramid(golden)
+    boxes = jnp.asarray(golden["levels_boxes"])
+    regions = ((boxes, 5), (boxes[:3] * 0.9, 2))
+
+    def apart(features):
+        return tuple(roi_align.multilevel_roi_align(features, *region, strides=STRIDES) for region in regions)
+
+    def together(features):
+        return roi_align.multilevel_roi_aligns(features, regions, strides=STRIDES)
+
+    outputs, gradients = jax.vjp(together, features)
+    expected, expected_gradients = jax.vjp(apart, features)
+    cotangents = jax.tree.map(lambda x: jax.random.normal(jax.random.key(0), x.shape), outputs)
+    for one, other in zip(outputs, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    for one, other in zip(gradients(cotangents)[0], expected_gradients(cotangents)[0], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_box_of_many_tiles():

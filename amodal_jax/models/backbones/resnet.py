@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from amodal_jax.errors import require
-from amodal_jax.models.layers import Conv, Norm, make_norm
+from amodal_jax.models.layers import Conv, Norm, convolve_and_normalise, relu
 
 BLOCKS_PER_STAGE = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
@@ -55,11 +55,11 @@ class BasicBlock(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Float[Array, "B H W C"]) -> Float[Array, "B h w O"]:
-        x = Conv(self.width, 3, self.stride, use_bias=False, dtype=self.dtype, name="conv1")(inputs)
-        x = nn.relu(make_norm(self.norm, self.dtype, "bn1")(x))
-        x = Conv(self.width, 3, use_bias=False, dtype=self.dtype, name="conv2")(x)
-        x = make_norm(self.norm, self.dtype, "bn2")(x)
-        return nn.relu(x + shortcut(inputs, self.width, self.stride, self.norm, self.dtype))
+        conv1 = Conv(self.width, 3, self.stride, use_bias=False, dtype=self.dtype, name="conv1")
+        x = relu(convolve_and_normalise(conv1, self.norm, "bn1", inputs))
+        conv2 = Conv(self.width, 3, use_bias=False, dtype=self.dtype, name="conv2")
+        x = convolve_and_normalise(conv2, self.norm, "bn2", x)
+        return relu(x + shortcut(inputs, self.width, self.stride, self.norm, self.dtype))
 
 
 class Bottleneck(nn.Module):
@@ -79,13 +79,13 @@ class Bottleneck(nn.Module):
     @nn.compact
     def __call__(self, inputs: Float[Array, "B H W C"]) -> Float[Array, "B h w O"]:
         stride_1x1, stride_3x3 = (self.stride, 1) if self.stride_in_1x1 else (1, self.stride)
-        x = Conv(self.width, 1, stride_1x1, use_bias=False, dtype=self.dtype, name="conv1")(inputs)
-        x = nn.relu(make_norm(self.norm, self.dtype, "bn1")(x))
-        x = Conv(self.width, 3, stride_3x3, use_bias=False, dtype=self.dtype, name="conv2")(x)
-        x = nn.relu(make_norm(self.norm, self.dtype, "bn2")(x))
-        x = Conv(4 * self.width, 1, use_bias=False, dtype=self.dtype, name="conv3")(x)
-        x = make_norm(self.norm, self.dtype, "bn3")(x)
-        return nn.relu(x + shortcut(inputs, 4 * self.width, self.stride, self.norm, self.dtype))
+        conv1 = Conv(self.width, 1, stride_1x1, use_bias=False, dtype=self.dtype, name="conv1")
+        x = relu(convolve_and_normalise(conv1, self.norm, "bn1", inputs))
+        conv2 = Conv(self.width, 3, stride_3x3, use_bias=False, dtype=self.dtype, name="conv2")
+        x = relu(convolve_and_normalise(conv2, self.norm, "bn2", x))
+        conv3 = Conv(4 * self.width, 1, use_bias=False, dtype=self.dtype, name="conv3")
+        x = convolve_and_normalise(conv3, self.norm, "bn3", x)
+        return relu(x + shortcut(inputs, 4 * self.width, self.stride, self.norm, self.dtype))
 
 
 def shortcut(
@@ -94,8 +94,8 @@ def shortcut(
     """The block's input, projected by downsample_conv and downsample_norm where its shape is not the output's."""
     if stride == 1 and inputs.shape[-1] == features:
         return inputs
-    x = Conv(features, 1, stride, use_bias=False, dtype=dtype, name="downsample_conv")(inputs)
-    return make_norm(norm, dtype, "downsample_norm")(x)
+    conv = Conv(features, 1, stride, use_bias=False, dtype=dtype, name="downsample_conv")
+    return convolve_and_normalise(conv, norm, "downsample_norm", inputs)
 
 
 class ResNet(nn.Module):
@@ -121,8 +121,8 @@ class ResNet(nn.Module):
     def __call__(self, images: Float[Array, "B H W 3"]) -> tuple[Float[Array, "B _ _ _"], ...]:
         """Normalised images to the stages' outputs C2, C3, C4, C5 at strides 4, 8, 16 and 32."""
         config = self.config
-        x = Conv(config.width, 7, 2, use_bias=False, dtype=self.dtype, name="conv1")(images)
-        x = nn.relu(make_norm(config.norm, self.dtype, "bn1")(x))
+        conv1 = Conv(config.width, 7, 2, use_bias=False, dtype=self.dtype, name="conv1")
+        x = relu(convolve_and_normalise(conv1, config.norm, "bn1", images))
         # nn.max_pool pads with minus infinity, as torch does.
         x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         if config.frozen_stages >= 1:

@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from amodal_jax.models.heads.convolutions import HeadConfig, first_layer
-from amodal_jax.models.layers import Dense, normal_0001, normal_001
+from amodal_jax.models.layers import Dense, normal_0001, normal_001, relu
 from amodal_jax.models.roi_pooling import RegionFeatures
 
 
@@ -29,7 +29,7 @@ class TwoDenseBranch(nn.Module):
 
         def layer(name: str) -> Callable[[Array], Array]:
             dense = Dense(self.config.fc_channels, dtype=self.dtype, name=name)
-            return lambda x: nn.relu(dense(x.reshape(x.shape[0], -1)))
+            return lambda x: relu(dense(x.reshape(x.shape[0], -1)))
 
         return layer("fc7")(first_layer(layer, "fc6", features)), [features[0]]
 

@@ -16,7 +16,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from amodal_jax.errors import require
-from amodal_jax.models.layers import Conv, Dense, Norm, make_norm
+from amodal_jax.models.layers import Conv, Dense, Norm, make_norm, relu
 from amodal_jax.models.roi_pooling import RegionFeatures
 
 CONVOLUTIONS = 4
@@ -89,7 +89,7 @@ class Convolutions(nn.Module):
         def layer(name: str) -> Callable[[Array], Array]:
             conv = Conv(self.channels, 3, use_bias=self.norm == "none", dtype=self.dtype, name=name)
             norm = make_norm(self.norm, self.dtype, f"{name}_norm")
-            return lambda x: nn.relu(norm(conv(x)))
+            return lambda x: relu(norm(conv(x)))
 
         outputs = [features[0]]
         for number in range(1, layers + 1):
@@ -117,5 +117,5 @@ class ConvolutionBranch(nn.Module):
     def __call__(self, features: RegionFeatures) -> tuple[Float[Array, "N F"], list[Float[Array, "N S S _"]]]:
         """RoI features to (hidden vector, the input and the features after each convolution)."""
         layers = self.convolutions(features)
-        hidden = nn.relu(self.fc(layers[-1].reshape(layers[-1].shape[0], -1)))
+        hidden = relu(self.fc(layers[-1].reshape(layers[-1].shape[0], -1)))
         return hidden, layers

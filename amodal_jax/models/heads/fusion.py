@@ -9,7 +9,7 @@ from jax.nn import initializers
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from amodal_jax.models.layers import Conv, Dense, Norm, make_norm, torch_uniform
+from amodal_jax.models.layers import Conv, Dense, Norm, make_norm, relu, torch_uniform
 
 
 class FullyConnectedFusion(nn.Module):
@@ -34,11 +34,11 @@ class FullyConnectedFusion(nn.Module):
         for number, channels in enumerate((self.channels, self.channels // 2), start=1):
             name = f"conv{number}"
             conv = Conv(channels, 3, use_bias=self.norm == "none", dtype=self.dtype, name=name)
-            x = nn.relu(make_norm(self.norm, self.dtype, f"{name}_norm")(conv(x)))
+            x = relu(make_norm(self.norm, self.dtype, f"{name}_norm")(conv(x)))
         regions, side = x.shape[0], 2 * x.shape[1]
         flat = x.reshape(regions, -1)
         kernel_init = initializers.normal(0.01) if self.relu else torch_uniform(flat.shape[-1])
         bias_init = initializers.zeros if self.relu else torch_uniform(flat.shape[-1])
         dense = Dense(side * side, dtype=self.dtype, kernel_init=kernel_init, bias_init=bias_init, name="fc")
         logits = dense(flat).astype(jnp.float32).reshape(regions, side, side)
-        return nn.relu(logits) if self.relu else logits
+        return relu(logits) if self.relu else logits

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.nn import initializers
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from amodal_jax.models.heads.convolutions import CONVOLUTIONS, first_layer
-from amodal_jax.models.layers import Conv, Deconv2x2, Norm, OutputConv, make_norm
+from amodal_jax.models.layers import Conv, Deconv2x2, Norm, OutputConv, blocks_to_pixels, make_norm, relu
 from amodal_jax.models.roi_pooling import RegionFeatures
 
 FUSION_LAYER = 3
@@ -41,19 +41,23 @@ class MaskHead(nn.Module):
 
     @nn.compact
     def __call__(
-        self, features: RegionFeatures, guidance: Sequence[Float[Array, "N s s _"]] = ()
-    ) -> Float[Array, "N M M K1"]:
-        """Mask logits.
+        self,
+        features: RegionFeatures,
+        guidance: Sequence[Float[Array, "N s s _"]] = (),
+        labels: Int[Array, " N"] | None = None,
+    ) -> Float[Array, "N M M K1"] | Float[Array, "N M M"]:
+        """Mask logits, of all classes or of one of them.
 
         Args:
           features: RoI features of the mask branch.
           guidance: box and occlusion features of the same regions, for the MLC; empty without one.
+          labels: the class of which each region's mask is asked for; None: all.
         """
 
         def layer_of(name: str) -> Callable[[Array], Array]:
             conv = Conv(self.channels, 3, use_bias=self.norm == "none", dtype=self.dtype, name=name)
             norm = make_norm(self.norm, self.dtype, f"{name}_norm")
-            return lambda x: nn.relu(norm(conv(x)))
+            return lambda x: relu(norm(conv(x)))
 
         x, fused = features[0], None
         for layer in range(CONVOLUTIONS + 1):
@@ -68,7 +72,12 @@ class MaskHead(nn.Module):
                 x = self.mlc(box_features, occlusion_features, x)
             if self.fusion is not None and layer == FUSION_LAYER:
                 fused = self.fusion(x)
-        x = nn.relu(Deconv2x2(self.channels, dtype=self.dtype, name="conv5_mask")(x))
+        # The logits see each pixel alone, so that blocks come to their places with their few channels.
+        x = relu(Deconv2x2(self.channels, dtype=self.dtype, in_blocks=True, name="conv5_mask")(x))
+        x = x.reshape(*x.shape[:3], 2, 2, self.channels)
         init = initializers.normal(0.001)
-        logits = OutputConv(self.classes, dtype=self.dtype, kernel_init=init, name="mask_fcn_logits")(x)
-        return logits if fused is None else logits + fused[..., None]
+        output = OutputConv(self.classes, dtype=self.dtype, kernel_init=init, name="mask_fcn_logits")
+        logits = blocks_to_pixels(output(x) if labels is None else output.chosen(x, labels)[..., None])
+        if fused is not None:
+            logits = logits + fused[..., None]
+        return logits if labels is None else logits[..., 0]

@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from amodal_jax.errors import require
-from amodal_jax.models.layers import Conv, Deconv2x2, Deconv3x3
+from amodal_jax.models.layers import Conv, Deconv2x2, Deconv3x3, relu
 
 if TYPE_CHECKING:
     from amodal_jax.models.config import ModelConfig
@@ -122,23 +122,23 @@ class MultiLevelCoding(nn.Module):
         x = _join(config.join_features, box_features, occlusion_features)
         deconv = Deconv3x3(self.channels, dtype=self.dtype, name="extract_deconv")
         if config.extraction_order == "special_first":
-            x = nn.relu(deconv(x))
+            x = relu(deconv(x))
         x = self._plain(x, config.extraction_convolutions, "extract")
         if config.extraction_order == "special_last":
-            x = nn.relu(deconv(x))
+            x = relu(deconv(x))
 
         x = _join(config.join_mask, x, mask_features)
         reduce = Conv(self.channels, 3, dtype=self.dtype, name="combine_reduce")
         if config.combination_order == "special_first":
-            x = nn.relu(reduce(x))
+            x = relu(reduce(x))
         x = self._plain(x, config.combination_convolutions, "combine")
         if config.combination_order == "special_last":
-            x = nn.relu(reduce(x))
+            x = relu(reduce(x))
         return x
 
     def _plain(self, x: Array, count: int, name: str) -> Array:
         for index in range(1, count + 1):
-            x = nn.relu(Conv(x.shape[-1], 3, dtype=self.dtype, name=f"{name}_conv{index}")(x))
+            x = relu(Conv(x.shape[-1], 3, dtype=self.dtype, name=f"{name}_conv{index}")(x))
         return x
 
 
@@ -161,12 +161,12 @@ class ReleasedMultiLevelCoding(nn.Module):
         mask_features: Float[Array, "N S S _"],
     ) -> Float[Array, "N S S C"]:
         x = _join("concatenate", occlusion_features, box_features)
-        x = nn.relu(Conv(self.channels, 3, dtype=self.dtype, name="extract_reduce")(x))
-        x = nn.relu(Deconv2x2(self.channels, dtype=self.dtype, name="extract_deconv")(x))
-        x = nn.relu(Conv(self.channels, 3, dtype=self.dtype, name="extract_conv1")(x))
+        x = relu(Conv(self.channels, 3, dtype=self.dtype, name="extract_reduce")(x))
+        x = relu(Deconv2x2(self.channels, dtype=self.dtype, name="extract_deconv")(x))
+        x = relu(Conv(self.channels, 3, dtype=self.dtype, name="extract_conv1")(x))
         x = _join("concatenate", x, mask_features)
-        x = nn.relu(Conv(self.channels, 3, dtype=self.dtype, name="combine_reduce")(x))
-        return nn.relu(Conv(self.channels, 3, dtype=self.dtype, name="combine_conv1")(x))
+        x = relu(Conv(self.channels, 3, dtype=self.dtype, name="combine_reduce")(x))
+        return relu(Conv(self.channels, 3, dtype=self.dtype, name="combine_conv1")(x))
 
 
 def build_mlc(config: MLCConfig, channels: int, dtype: DTypeLike) -> nn.Module:

@@ -24,7 +24,7 @@ from amodal_jax.losses import Mean
 from amodal_jax.models.attention import MultiHeadAttention, dropout, split_keys
 from amodal_jax.models.branch import Branch
 from amodal_jax.models.heads.convolutions import HeadConfig, first_layer
-from amodal_jax.models.layers import Conv, Deconv2x2, Dense, make_norm, normal_0001, torch_uniform
+from amodal_jax.models.layers import Conv, Deconv2x2, Dense, make_norm, normal_0001, relu, torch_uniform
 from amodal_jax.models.mask_heads import MaskConfig
 from amodal_jax.models.mask_targets import MaskKind, MaskTargets, OccluderRule
 from amodal_jax.models.roi_pooling import RegionFeatures
@@ -138,7 +138,7 @@ class Perceptron(nn.Module):
             dense = Dense(features, self.dtype, self.kernel_init or inputs, inputs, name=f"dense{number}")
             x = dense(x)
             if number < len(self.features):
-                x = dropout(nn.relu(x), self.dropout, keys)
+                x = dropout(relu(x), self.dropout, keys)
         return x
 
 
@@ -263,9 +263,9 @@ class AISFormerHead(nn.Module):
         def layer(name: str):
             conv = Conv(channels, 3, use_bias=norm == "none", dtype=self.dtype, name=name)
             normalise = make_norm(norm, self.dtype, f"{name}_norm")
-            return lambda x: nn.relu(normalise(conv(x)))
+            return lambda x: relu(normalise(conv(x)))
 
-        return nn.relu(Deconv2x2(channels, dtype=self.dtype, name="deconv")(first_layer(layer, "conv1", features)))
+        return relu(Deconv2x2(channels, dtype=self.dtype, name="deconv")(first_layer(layer, "conv1", features)))
 
     def _position(self, side: int) -> Float[Array, "T C"]:
         """What is learned of each cell's column, and behind it of its row."""

@@ -25,7 +25,7 @@ from amodal_jax.losses import Mean
 from amodal_jax.models.attention import attend
 from amodal_jax.models.branch import Branch
 from amodal_jax.models.heads.convolutions import CONVOLUTIONS, HeadConfig
-from amodal_jax.models.layers import Conv, Deconv2x2, GroupNorm, Norm, OutputConv, make_norm
+from amodal_jax.models.layers import Conv, Deconv2x2, GroupNorm, Norm, OutputConv, blocks_to_pixels, make_norm, relu
 from amodal_jax.models.mask_heads import MaskConfig
 from amodal_jax.models.mask_targets import MaskKind, MaskTargets, OccluderRule
 from amodal_jax.models.roi_pooling import RegionFeatures
@@ -119,7 +119,7 @@ class BilayerPart(nn.Module):
         for number in range(1, CONVOLUTIONS + 1):
             name = f"conv{number}"
             conv = Conv(self.channels, 3, use_bias=self.norm == "none", dtype=self.dtype, name=name)
-            x = nn.relu(make_norm(self.norm, self.dtype, f"{name}_norm")(conv(x)))
+            x = relu(make_norm(self.norm, self.dtype, f"{name}_norm")(conv(x)))
             if number == BLOCK_LAYER:
                 x = NonLocalBlock(self.dtype, name="non_local")(x)
         return x
@@ -135,8 +135,10 @@ class MaskOutput(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "N S S C"]) -> Float[Array, "N M M"]:
-        x = nn.relu(Deconv2x2(self.channels, dtype=self.dtype, name="deconv")(x))
-        return OutputConv(1, dtype=self.dtype, kernel_init=initializers.normal(0.001), name="logits")(x)[..., 0]
+        x = relu(Deconv2x2(self.channels, dtype=self.dtype, in_blocks=True, name="deconv")(x))
+        x = x.reshape(*x.shape[:3], 2, 2, self.channels)
+        logits = OutputConv(1, dtype=self.dtype, kernel_init=initializers.normal(0.001), name="logits")(x)
+        return blocks_to_pixels(logits)[..., 0]
 
 
 class BCNetMasks(nn.Module):

@@ -130,11 +130,7 @@ class MaskBranches(nn.Module):
     ) -> dict[MaskKind, Float[Array, "n M M"]]:
         """The logits of each kind's masks, of the class that each region is said to be of (0: background)."""
         heads = {"amodal": self.amodal_mask_head, "inmodal": self.inmodal_mask_head}
-        found = {}
-        for kind in self.mask_kinds:
-            of_all = heads[kind](features, guidance)
-            found[kind] = jnp.take_along_axis(of_all, labels[:, None, None, None], axis=-1)[..., 0]
-        return found
+        return {kind: heads[kind](features, guidance, labels) for kind in self.mask_kinds}
 
     def losses(
         self,

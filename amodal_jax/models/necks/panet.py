@@ -16,7 +16,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from amodal_jax.models.branch import Branch
-from amodal_jax.models.layers import Conv, Norm, kaiming_uniform, make_norm
+from amodal_jax.models.layers import Conv, Norm, kaiming_uniform, make_norm, relu
 from amodal_jax.models.necks import NeckConfig
 from amodal_jax.models.necks.fpn import FPN
 
@@ -52,7 +52,7 @@ class BottomUpPath(nn.Module):
             conv = Conv(
                 self.channels, 3, stride, use_bias=use_bias, dtype=self.dtype, kernel_init=kaiming_uniform, name=name
             )
-            return nn.relu(make_norm(self.norm, self.dtype, f"{name}_norm")(conv(x)))
+            return relu(make_norm(self.norm, self.dtype, f"{name}_norm")(conv(x)))
 
         outputs = [levels[0]]
         for number, level in enumerate(levels[1:], start=3):

@@ -154,11 +154,11 @@ class Detector(nn.Module):
     ) -> dict[str, Mean]:
         """The loss terms for given samples: two of the RPN, and equation 2's. Boxes are in pixels of the input."""
         roi = self.pooling.config
-        features = self.pooling(levels, rois.boxes, roi.box_size)
-        box_terms, guidance = self.boxes.losses(features, rois, truth)
         targets = MaskTargets.of(rois, truth, roi.positive_slots)
-        features = self.pooling(levels, targets.boxes, roi.mask_size)
-        mask_terms = self.masks.losses(features, targets, guidance, keys)
+        regions = ((rois.boxes, roi.box_size), (targets.boxes, roi.mask_size))
+        box_features, mask_features = self.pooling.together(levels, regions)
+        box_terms, guidance = self.boxes.losses(box_features, rois, truth)
+        mask_terms = self.masks.losses(mask_features, targets, guidance, keys)
         return self.rpn.losses(scores, anchors, truth) | box_terms | mask_terms
 
     # ----- inference
