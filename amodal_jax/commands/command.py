@@ -2,12 +2,13 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from amodal_jax.cli.field_help import explain_fields
 from amodal_jax.commands.configuration import field_values, load_configuration
 
 
+@runtime_checkable
 class Command(Protocol):
     """A module that is a command; its docstring is the help's first paragraphs."""
 
