@@ -13,7 +13,7 @@ from amodal_jax.errors import ConfigError, require
 
 FIELDS: tuple[str, ...] = ("--",)
 _ONE_CLASS = "(with one class; it takes the dataset's)"
-_NARROWEST = 100  # characters of the table of modules, under which its columns are hard to read
+_NARROWEST = 160  # characters of the table of modules, under which names and shapes are cut off
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
