@@ -115,6 +115,7 @@ class Config:
     """One experiment."""
 
     name: str = "asn_r50_fpn"
+    """What the experiment is called in reports."""
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()

@@ -12,6 +12,7 @@ import math
 import typing
 from typing import Any, Literal
 
+from amodal_jax.cli.section_source import as_typed
 from amodal_jax.config import Config
 from amodal_jax.errors import ConfigError
 from amodal_jax.models.kinds import Kind, find_kind
@@ -99,8 +100,7 @@ def field_lines(config: Config) -> list[str]:
             if isinstance(value, dict):
                 yield from lines(value, f"{prefix}{name}.")
             else:
-                text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-                yield f"--{prefix}{name.replace('_', '-')} {text}"
+                yield f"--{prefix}{name.replace('_', '-')} {as_typed(value)}"
 
     return list(lines(to_values(config), ""))
 

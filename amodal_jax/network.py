@@ -81,6 +81,14 @@ def build_network(config: Config, input_size: tuple[int, int] | None = None) -> 
 
 def initialise(network: Network, config: Config, key: jax.Array) -> Variables:
     """Random parameters, drawn from `key`; convolutions by MSRA's rule, dense layers by Xavier's."""
+    batch = empty_batch(config)
+    # Under jit the forward pass that names the parameters is dead code and costs nothing.
+    initialise_all = jax.jit(lambda key: network.init(key, batch, key[None], method="losses"))
+    return initialise_all(key)
+
+
+def empty_batch(config: Config) -> Batch:
+    """A black image without objects on the canvas of a configuration, which shows a network its inputs' shapes."""
     height, width, slots = config.data.canvas_height, config.data.canvas_width, config.data.max_instances
     crops = np.zeros((1, slots, *PACKED_CROP_SHAPE), np.uint8)
     batch = Batch(
@@ -100,7 +108,4 @@ def initialise(network: Network, config: Config, key: jax.Array) -> Variables:
             crowd=np.zeros((1, slots), bool),
         ),
     )
-    batch = jax.tree.map(jnp.asarray, batch)
-    # Under jit the forward pass that names the parameters is dead code and costs nothing.
-    initialise_all = jax.jit(lambda key: network.init(key, batch, key[None], method="losses"))
-    return initialise_all(key)
+    return jax.tree.map(jnp.asarray, batch)

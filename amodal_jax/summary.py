@@ -5,9 +5,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import linen as nn
 
 from amodal_jax.config import Config
-from amodal_jax.network import build_network, initialise
+from amodal_jax.network import build_network, empty_batch, initialise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +38,26 @@ def summarise(config: Config) -> list[Part]:
         name = f"  of it {inner}" if inner else outer
         parts.append(Part(name, *(_size(variables.get(kind, {}), branch.name) for kind in ("params", "frozen"))))
     return [*parts, Part("all", *(_count(variables.get(kind, {})) for kind in ("params", "frozen")))]
+
+
+def layers(config: Config, depth: int, *, width: int = 160) -> str:
+    """The network's modules as a table, with the shapes of what goes into each and comes out, and its parameters.
+
+    They are those of an image on the configuration's canvases, in training. Nothing is computed. As in `summarise`,
+    there is one class where the configuration names none.
+
+    Args:
+      config: the network's.
+      depth: how many modules within each other are shown: 1 is the branches, 2 their layers.
+      width: characters of a line.
+    """
+    config = with_a_class(config)
+    network = build_network(config)
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"{type(network).__name__} is no Flax module")
+    key = jax.random.key(0)
+    tabulate = nn.tabulate(network, key, depth=depth, console_kwargs={"width": width, "force_terminal": False})
+    return tabulate(empty_batch(config), key[None], method="losses").strip("\n")
 
 
 def with_a_class(config: Config) -> Config:

@@ -1,59 +1,18 @@
-"""Makes a checkpoint of another framework's weights.
+"""Makes a checkpoint of another framework's weights: `amodal-jax import-weights`."""
 
-python scripts/import_weights.py FILE --out DIR [--class-names NAME,NAME,...] [--model.FIELD VALUE ...]
-
-FILE is a .pth, .pkl, .safetensors or .npz; whose weights they are is recognised by the names in it. What they expect of
-the network goes with them as the checkpoint's configuration: a detector can be evaluated, predict and initialise a
-training, a classifier's backbone only the last. Where weights expect something else than the published ones of their
-layout, say a network that was trained on RGB images by detectron2, and the arrays do not tell, options set it.
-"""
-
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from amodal_jax.cli import command_line
+from amodal_jax.commands import import_weights
+from amodal_jax.commands.command import run_alone
 
 
-def main() -> None:
+def main() -> int | None:
     """Reads the command line and converts."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("file", type=Path, metavar="FILE", help="the weights")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run directory to write")
-    parser.add_argument(
-        "--class-names",
-        type=lambda text: text.split(","),
-        metavar="NAME,...",
-        help="the classes without the background, in the order of the outputs; default: COCO's where their number fits",
-    )
-    parser.add_argument(
-        "--batch-norm-epsilon",
-        type=float,
-        metavar="EPSILON",
-        help="what the weights' batch norm adds to the variance; default: what torchvision or detectron2 would add",
-    )
-    arguments, overrides = parser.parse_known_args()
-    # Imported here, so that --help and a mistyped argument do without JAX.
-    with command_line.importing():
-        from amodal_jax.weights.convert import import_weights
-
-    made = import_weights(
-        arguments.file,
-        arguments.out,
-        class_names=arguments.class_names,
-        batch_norm_epsilon=arguments.batch_norm_epsilon,
-        overrides=overrides,
-    )
-    classes = len(made.config.model.class_names)
-    print(f"{arguments.file}: {made.layout.title}, {f'{classes} classes' if classes else 'the backbone alone'}")
-    if made.prefix:
-        print(f"the names of the arrays without their prefix {made.prefix!r}")
-    print(f"batch norm's epsilon: {made.batch_norm_epsilon:g}; arrays of no use: {len(made.unread)}")
-    print(f"written to {arguments.out}")
+    return run_alone(import_weights)
 
 
 if __name__ == "__main__":

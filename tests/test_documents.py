@@ -15,11 +15,14 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import configs
+from amodal_jax.commands.main import main as amodal_jax_command
+from amodal_jax.commands.main import read_and_run
 from amodal_jax.config_json import override
 from data.tools import COMMANDS
 from tests.helpers.documents import ROOT, Block, blocks, commands, spans
@@ -88,6 +91,7 @@ DESCRIBED = ["ablations/mask_rcnn", "asn_few_images"]
 CHECKED = {
     r"scripts/train\.py": "a training; tests/test_train.py runs the script on a small network",
     r"scripts/study\.py": "trainings; tests/scripts/studies runs the parts",
+    r"amodal-jax train (?!--help)": "likewise; tests/commands/test_commands.py runs it",
     r"scripts/benchmark\.py (?!--help)": "measures for minutes; tests/scripts/test_benchmark.py runs it",
     r"scripts/import_weights\.py \S*(maskrcnn|model_final|R-50)": "weights of networks that are not small",
 }
@@ -158,6 +162,9 @@ class Reader:
             self._monkeypatch.chdir(words[1])
             return
         words = [path for word in words for path in (sorted(glob.glob(word)) if "*" in word else [word])]
+        if words[0] == "amodal-jax":
+            assert run_main(amodal_jax_command, words, self._monkeypatch) == 0, words
+            return
         if words[0] == "python" and words[1].startswith("scripts/"):
             assert run_script(words[1:], self._monkeypatch) == 0, words
             return
@@ -177,9 +184,13 @@ def load_script(name: str):
 
 def run_script(words: list[str], monkeypatch) -> int:
     script = load_script(words[0])
+    return run_main(lambda: script.command_line.run(script.main), words, monkeypatch)
+
+
+def run_main(main: Callable[[], None], words: list[str], monkeypatch) -> int:
     monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit) as ended:
-        script.command_line.run(script.main)
+        main()
     return ended.value.code or 0
 
 
@@ -214,13 +225,14 @@ def reading_alone(monkeypatch):
 
 
 def read_command_line(words: list[str], monkeypatch):
-    """The arguments of a script and its parser; fields of the configuration have to be ones, too."""
-    script = load_script(words[0])
+    """The arguments of a command and its parser; fields of the configuration have to be ones, too."""
+    read = read_and_run if words[0] == "amodal-jax" else load_script(words[0]).main
     with reading_alone(monkeypatch) as found:
         monkeypatch.setattr(sys, "argv", words)
         with pytest.raises(Parsed):
-            script.main()
-    config = configs.load_config(getattr(found["arguments"], "config", None) or "asn_r50_fpn")
+            read()
+    name = getattr(found["arguments"], "config", None)
+    config = configs.load_config("asn_r50_fpn" if name is None or Path(name).suffix else name)
     override(config, found["overrides"])
     return found
 
@@ -256,7 +268,7 @@ def test_commands(group, stand_ins, monkeypatch, tmp_path):
             if words[0].startswith("scripts/"):
                 words.insert(0, "python")
             if left_out(command.text, CHECKED):
-                read_command_line(words[words.index("python") + 1 :], monkeypatch)
+                read_command_line(words[words.index("python") + 1 :] if "python" in words else words, monkeypatch)
             elif words[1:] == ["scripts/describe.py"]:
                 monkeypatch.setattr(configs, "config_names", lambda: DESCRIBED)
                 reader.type(words)
@@ -316,7 +328,9 @@ def test_all_commands_of_the_documents_are_found():
     tried = " ".join(command.text for command in commands())
     for document in {command.document for command in commands()}:
         for mention in re.findall(
-            r"(?:python|bash) (?:scripts/\S+\.\w+|run\.py|\w+\.py)", (ROOT / document).read_text()
+            r"(?:python|bash) (?:scripts/\S+\.\w+|run\.py|\w+\.py)|^amodal-jax \S+",
+            (ROOT / document).read_text(),
+            re.MULTILINE,
         ):
             assert mention in tried
 

@@ -29,7 +29,7 @@ PACKAGE_ROOMS = {
     "parallel": {"errors"},
     "models": {"classes", "errors", "losses", "occlusion", "ops", "structures"},
     "config": {"errors", "models"},
-    "config_json": {"config", "errors", "models"},
+    "config_json": {"cli", "config", "errors", "models"},
     "canvas": {"config", "errors", "ops"},
     "network": {"config", "errors", "losses", "models", "records", "structures"},
     "summary": {"config", "network"},
@@ -60,6 +60,10 @@ PACKAGE_ROOMS = {
         "training",
     },
     "__init__": {"predict", "structures"},
+    "commands": {
+        *("cli", "config", "config_json", "errors", "evaluate", "export", "files", "input_pipeline"),
+        *("network", "predict", "predict_files", "runs", "summary", "train", "training", "visualization", "weights"),
+    },
 }
 # The rooms of the data likewise. Formats and tools know the format of KINS and what is shared, and not each other, but
 # for the few that are named.

@@ -97,7 +97,8 @@ def existing_place(path: str | os.PathLike[str]) -> Path:
     place = Path(path).expanduser().absolute()
     if place.is_file():
         raise CheckpointError(
-            f"{place}: is a file; checkpoints are folders, which scripts/import_weights.py makes of files of weights"
+            f"{place}: is a file; checkpoints are folders, which amodal-jax import-weights (in a checkout, "
+            "scripts/import_weights.py) makes of files of weights"
         )
     if not place.is_dir() and not is_checkpoint(place):
         raise CheckpointError(

@@ -1,10 +1,9 @@
 """The optimiser and its learning rate (paper section 5)."""
 
-import math
+from collections import Counter
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from amodal_jax.config import TrainConfig
@@ -22,17 +21,16 @@ def learning_rate_schedule(train: TrainConfig) -> optax.Schedule:
     base = train.learning_rate
     if train.scale_learning_rate:
         base *= train.batch_size / REFERENCE_BATCH_SIZE
-
-    def schedule(step):
-        progress = jnp.minimum(step / max(train.warmup_steps, 1), 1.0) if train.warmup_steps else 1.0
-        warmup = train.warmup_factor + (1 - train.warmup_factor) * progress
-        if train.schedule == "cosine":
-            decay = 0.5 * (1 + jnp.cos(math.pi * jnp.minimum(step / train.steps, 1.0)))
-        else:
-            decay = 0.1 ** jnp.sum(step >= jnp.array(train.decay_steps, jnp.int32))
-        return base * warmup * decay
-
-    return schedule
+    if train.schedule == "cosine":
+        decay = optax.cosine_decay_schedule(base, train.steps)
+    else:
+        falls = {step: 0.1**times for step, times in Counter(train.decay_steps).items()}
+        decay = optax.piecewise_constant_schedule(base, falls)
+    if not train.warmup_steps:
+        return decay
+    # Both go on from step 0: a decay may begin within the warm-up, and a cosine has the length of the whole training.
+    warmup = optax.linear_schedule(train.warmup_factor, 1.0, train.warmup_steps)
+    return lambda step: warmup(step) * decay(step)
 
 
 def make_optimizer(train: TrainConfig, *, frozen: tuple[str, ...] = ()) -> optax.GradientTransformation:

@@ -1,16 +1,19 @@
 """Line charts as SVG: inline, for a page without external resources, and as images of their own."""
 
-import html
-import json
+import dataclasses
 import math
+from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from amodal_jax.runs.metrics_log import Series
+from amodal_jax.visualization.pages import render
 
 _WIDTH, _HEIGHT = 520, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 10, 30
 _MOST_POINTS = 500  # of a line; a screen shows no more
+_MOST_DOTS = 30  # points of a line that are drawn as dots, too
 _LEGEND_ROW = 18
 
 # As far apart as eight colours can be for every kind of colour vision; on light ground, and on dark.
@@ -20,7 +23,42 @@ LINE_COLOURS = {
 }
 
 
-def line_chart(title: str, lines: dict[str, Series]) -> str:
+@dataclasses.dataclass(frozen=True)
+class _Tick:
+    """A mark of an axis: where it is in the drawing, and what it says."""
+
+    place: float
+    label: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Line:
+    """A line that is drawn, and its points (x, y) where they are few enough to be dots."""
+
+    name: str
+    colour: int
+    path: str
+    dots: tuple[tuple[float, float], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Chart:
+    """What the templates draw: places in the drawing, which is `width` x `height` with margins around the plot."""
+
+    title: str
+    rows: list[_Tick]
+    columns: list[_Tick]
+    lines: list[_Line]
+    data: dict[str, Any]
+    width: int = _WIDTH
+    height: int = _HEIGHT
+    left: int = _LEFT
+    right: int = _RIGHT
+    top: int = _TOP
+    bottom: int = _BOTTOM
+
+
+def line_chart(title: str, lines: dict[str, Series]) -> Markup:
     """A figure with one line for each series over the training step, to stand in a page.
 
     The page's style gives the classes c0, c1, ... the colours of LINE_COLOURS. Its script shows the values under the
@@ -31,44 +69,12 @@ def line_chart(title: str, lines: dict[str, Series]) -> str:
       title: what is drawn, and its unit.
       lines: series by name, at least one of them with a finite value.
     """
-    points = _points(lines)
-    drawing, frame = _drawing(points)
-    legend = [f'<span><i class="c{_colour(index)}"></i>{html.escape(name)}</span>' for index, name in enumerate(points)]
-    data = [
-        {"name": name, "points": [[int(step), float(f"{v:.6g}")] for step, v in line]} for name, line in points.items()
-    ]
-    shown_legend = f'<p class="legend">{"".join(legend)}</p>' if len(points) > 1 else ""
-    return (
-        f'<figure class="chart"><figcaption>{html.escape(title)}</figcaption>'
-        f'<div class="plot"><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{html.escape(title)} by step">'
-        f'{drawing}<line class="cursor" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}" visibility="hidden"/></svg>'
-        f'<div class="readout" hidden></div></div>{shown_legend}'
-        f'<script type="application/json">{script_json({"frame": frame, "lines": data})}</script></figure>'
-    )
+    return render("chart.html", chart=_chart(title, lines))
 
 
-def line_chart_image(title: str, lines: dict[str, Series]) -> str:
+def line_chart_image(title: str, lines: dict[str, Series]) -> Markup:
     """The same chart as the content of an SVG file, on white, with its title and legend."""
-    points = _points(lines)
-    drawing, _ = _drawing(points)
-    head = 26 + _LEGEND_ROW * len(points)
-    legend = "".join(
-        f'<rect class="key c{_colour(index)}" x="{_LEFT}" y="{28 + _LEGEND_ROW * index}" width="10" height="10"/>'
-        f'<text class="name" x="{_LEFT + 17}" y="{37 + _LEGEND_ROW * index}">{html.escape(name)}</text>'
-        for index, name in enumerate(points)
-    )
-    colours = "".join(f".c{index}{{--colour:{colour}}}" for index, colour in enumerate(LINE_COLOURS["light"]))
-    style = (
-        "text{font:12px system-ui,sans-serif}.title{font-weight:600;font-size:14px}.grid{stroke:#dde1e7}"
-        ".mark{stroke:#5b6573}.tick{fill:#5b6573}.line{fill:none;stroke:var(--colour);stroke-width:1.8}"
-        f".dot,.key{{fill:var(--colour)}}{colours}"
-    )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT + head}" width="{_WIDTH}" '
-        f'height="{_HEIGHT + head}"><style>{style}</style><rect width="100%" height="100%" fill="#fff"/>'
-        f'<text class="title" x="{_LEFT}" y="18">{html.escape(title)}</text>{legend}'
-        f'<g transform="translate(0 {head})">{drawing}</g></svg>\n'
-    )
+    return render("chart_image.svg", chart=_chart(title, lines), colours=LINE_COLOURS["light"], legend_row=_LEGEND_ROW)
 
 
 def _points(lines: dict[str, Series]) -> dict[str, np.ndarray]:
@@ -80,12 +86,9 @@ def _points(lines: dict[str, Series]) -> dict[str, np.ndarray]:
     return {name: _thinned(series) for name, series in finite.items() if series}
 
 
-def _colour(index: int) -> int:
-    return index % len(LINE_COLOURS["light"])
-
-
-def _drawing(points: dict[str, np.ndarray]) -> tuple[str, list[float | int]]:
-    """Axes and lines, and the frame: the least and greatest step, and the columns at which they lie."""
+def _chart(title: str, lines: dict[str, Series]) -> _Chart:
+    """The lines, and the axes around them."""
+    points = _points(lines)
     steps = np.concatenate([line[:, 0] for line in points.values()])
     values = np.concatenate([line[:, 1] for line in points.values()])
     x_ticks = ticks(float(steps.min()), float(steps.max()), 6)
@@ -100,34 +103,25 @@ def _drawing(points: dict[str, np.ndarray]) -> tuple[str, list[float | int]]:
     def y(value):
         return _HEIGHT - _BOTTOM - (value - y_low) / (y_high - y_low) * (_HEIGHT - _TOP - _BOTTOM)
 
-    parts = []
-    for tick in y_ticks:
-        parts.append(
-            f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
-            f'<text class="tick" x="{_LEFT - 7}" y="{y(tick) + 4:.1f}" text-anchor="end">{_number(tick)}</text>'
-        )
-    for tick in x_ticks:
-        if x_low <= tick <= x_high and float(tick).is_integer():
-            parts.append(
-                f'<line class="mark" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{_HEIGHT - _BOTTOM}" '
-                f'y2="{_HEIGHT - _BOTTOM + 4}"/><text class="tick" x="{x(tick):.1f}" y="{_HEIGHT - 10}" '
-                f'text-anchor="middle">{_number(tick)}</text>'
-            )
-    for index, line in enumerate(points.values()):
-        colour = _colour(index)
-        path = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in line)
-        parts.append(f'<polyline class="line c{colour}" points="{path}"/>')
-        if len(line) <= 30:
-            parts += [
-                f'<circle class="dot c{colour}" r="2.6" cx="{x(step):.1f}" cy="{y(value):.1f}"/>'
-                for step, value in line
-            ]
-    return "".join(parts), [x_low, x_high, _LEFT, _WIDTH - _RIGHT]
-
-
-def script_json(value: object) -> str:
-    """JSON that cannot end the script element which it stands in."""
-    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
+    drawn = []
+    for index, (name, line) in enumerate(points.items()):
+        places = tuple((float(x(step)), float(y(value))) for step, value in line)
+        path = " ".join(f"{column:.1f},{row:.1f}" for column, row in places)
+        dots = places if len(places) <= _MOST_DOTS else ()
+        drawn.append(_Line(name, index % len(LINE_COLOURS["light"]), path, dots))
+    data = [
+        {"name": name, "points": [[int(step), float(f"{v:.6g}")] for step, v in line]} for name, line in points.items()
+    ]
+    return _Chart(
+        title=title,
+        rows=[_Tick(y(tick), _number(tick)) for tick in y_ticks],
+        columns=[
+            _Tick(x(tick), _number(tick)) for tick in x_ticks if x_low <= tick <= x_high and float(tick).is_integer()
+        ],
+        lines=drawn,
+        # The least and greatest step, and the columns at which they lie.
+        data={"frame": [x_low, x_high, _LEFT, _WIDTH - _RIGHT], "lines": data},
+    )
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:

@@ -6,16 +6,17 @@ coordinate system of the SVGs too (a pixel's corners are whole numbers).
 
 import base64
 import dataclasses
-import html
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
+from markupsafe import Markup
 from pycocotools import mask as coco_mask
 
 from amodal_jax.errors import DataError
 from amodal_jax.masks import segmentation
-from amodal_jax.visualization.colours import PALETTE, distinct_colours
+from amodal_jax.visualization.colours import distinct_colours
+from amodal_jax.visualization.pages import render
 
 _OVERSAMPLING = 4  # contour points to a pixel
 _TOLERANCE = 0.6  # pixels of the image that a contour may be off by, to be short
@@ -47,7 +48,7 @@ class Picture:
     predicted: list[GalleryObject] | None  # best first; None where there are no predictions at all
 
 
-def gallery_card(number: int, picture: Picture, *, largest_image: int) -> str:
+def gallery_card(number: int, picture: Picture, *, largest_image: int) -> Markup:
     """A picture's html: its ground truth and, where there is one, its prediction.
 
     A predicted object has the colour of the annotated one that it matches (box IoU at least 0.5, best scores first,
@@ -64,35 +65,18 @@ def gallery_card(number: int, picture: Picture, *, largest_image: int) -> str:
     """
     height, width = picture.image.shape[:2]
     truth_keys, predicted_keys, colours = _match(picture.truth, picture.predicted or [])
-    size = f'viewBox="0 0 {width} {height}"'
-    patterns = "".join(_hatch_pattern(number, colour) for colour in sorted(set(colours.values())))
-    wide = " wide" if width > 1.5 * height else ""  # enlarged, the two sides of such a picture lie above each other
-    source = base64.b64encode(_jpeg(picture.image, largest_image)).decode("ascii")
-    figures = [
-        _figure(
-            f"{number}t", "truth", "Ground truth", size, number, picture.truth, truth_keys, colours, (height, width)
-        )
-    ]
-    if picture.predicted is not None:
-        figures.append(
-            _figure(
-                f"{number}p",
-                "predicted",
-                "Prediction",
-                size,
-                number,
-                picture.predicted,
-                predicted_keys,
-                colours,
-                (height, width),
-            )
-        )
-    return (
-        f'<article class="card{wide}" id="picture-{number}"><header><h3>{html.escape(picture.name)}</h3>'
-        f'<button type="button" class="enlarge">Enlarge</button></header>'
-        f'<svg class="definitions" aria-hidden="true" {size}><defs>'
-        f'<image id="image-{number}" width="{width}" height="{height}" href="data:image/jpeg;base64,{source}"/>'
-        f'{patterns}</defs></svg><div class="pair">{"".join(figures)}</div></article>'
+    return render(
+        "card.html",
+        number=number,
+        name=picture.name,
+        width=width,
+        height=height,
+        jpeg=base64.b64encode(_jpeg(picture.image, largest_image)).decode("ascii"),
+        colours=sorted(set(colours.values())),
+        truth=_drawn(picture.truth, truth_keys, colours, (height, width)),
+        predicted=None
+        if picture.predicted is None
+        else _drawn(picture.predicted, predicted_keys, colours, (height, width)),
     )
 
 
@@ -142,69 +126,50 @@ def _match(truth: list[GalleryObject], predicted: list[GalleryObject]) -> tuple[
     return truth_keys, predicted_keys, dict(zip(keys, map(int, chosen), strict=True))
 
 
-def _figure(
-    identity: str,
-    kind: str,
-    title: str,
-    size: str,
-    number: int,
-    objects: list[GalleryObject],
-    keys: list[str],
-    colours: dict[str, int],
-    image_size: tuple[int, int],
-) -> str:
-    """One of a picture's two sides, in layers that the page shows and hides."""
-    fills, hidden, outlines, boxes, labels = [], [], [], [], []
-    # Large objects first, so that small ones stay on top and can be pointed at.
+@dataclasses.dataclass(frozen=True)
+class _Drawn:
+    """An object with its outlines as SVG paths."""
+
+    shown: GalleryObject
+    index: int
+    """Its place among the objects of its side."""
+    key: str
+    """The same for the annotated and the predicted object that match."""
+    colour: int
+    corners: tuple[str, str, str, str]
+    box: str
+    outline: str
+    visible: str | None
+    """None where nothing is known of the visible part."""
+    hidden: str
+
+
+def _drawn(
+    objects: list[GalleryObject], keys: list[str], colours: dict[str, int], image_size: tuple[int, int]
+) -> list[_Drawn]:
+    """The objects of one of a picture's sides, large ones first, so that small ones stay on top, to be pointed at."""
+    found = []
     for index in sorted(range(len(objects)), key=lambda index: -_area(objects[index])):
         shown, key = objects[index], keys[index]
-        score = "" if shown.score is None else f' data-score="{shown.score:.4f}"'
-        common = f'data-key="{key}"{score}'
-        colour = f"c{colours[key]}"
         amodal, inmodal = (_decode(rle, shown, image_size) for rle in (shown.amodal_rle, shown.inmodal_rle))
-        if inmodal is not None:
-            fills.append(f'<path class="object {colour}" {common} d="{mask_path(inmodal)}"/>')
-        if amodal is not None and inmodal is not None:
-            path = mask_path(amodal & ~inmodal, _SMALLEST_HIDDEN)
-            if path:
-                fill = f"url(#hatch-{number}-{colours[key]})"
-                hidden.append(f'<path class="object" {common} fill="{fill}" d="{path}"/>')
+        both = amodal is not None and inmodal is not None
         x1, y1, x2, y2 = (f"{value:.1f}" for value in shown.box)
         box = f"M{x1},{y1} {x2},{y1} {x2},{y2} {x1},{y2}Z"
         outlined = amodal if amodal is not None else inmodal
-        outline = box if outlined is None else mask_path(outlined)
-        name = f"o{identity}{index}"
-        details = html.escape(shown.details)
-        outlines.append(
-            f'<g class="object {colour}" {common}><title>{details}</title><use class="casing" href="#{name}"/>'
-            f'<path class="stroke" id="{name}" d="{outline}"/></g>'
+        found.append(
+            _Drawn(
+                shown=shown,
+                index=index,
+                key=key,
+                colour=colours[key],
+                corners=(x1, y1, x2, y2),
+                box=box,
+                outline=box if outlined is None else mask_path(outlined),
+                visible=None if inmodal is None else mask_path(inmodal),
+                hidden=mask_path(amodal & ~inmodal, _SMALLEST_HIDDEN) if both else "",
+            )
         )
-        boxes.append(f'<path class="object {colour}" {common} d="{box}"/>')
-        score_text = "" if shown.score is None else f" {shown.score:.2f}"
-        remark = f'<tspan class="remark" dx="0.35em">{html.escape(shown.remark)}</tspan>' if shown.remark else ""
-        labels.append(
-            f'<g class="object label {colour}" {common} data-box="{x1} {y1} {x2} {y2}" '
-            f'transform="translate({x1} {y1})"><line class="leader"/><rect class="plate"/><rect class="bar"/>'
-            f"<text>{html.escape(shown.class_name)}{score_text}{remark}</text></g>"
-        )
-    count = f"{len(objects)} object{'' if len(objects) == 1 else 's'}"
-    return (
-        f'<figure class="{kind}"><figcaption>{title} <span class="count">{count}</span></figcaption>'
-        f'<svg class="picture" {size}><use href="#image-{number}"/>'
-        f'<g class="fills">{"".join(fills)}</g><g class="hidden-parts">{"".join(hidden)}</g>'
-        f'<g class="boxes">{"".join(boxes)}</g><g class="outlines">{"".join(outlines)}</g>'
-        f'<g class="labels">{"".join(labels)}</g></svg></figure>'
-    )
-
-
-def _hatch_pattern(number: int, colour: int) -> str:
-    """A pattern of diagonal lines; colours next to each other in the palette run in different directions."""
-    angle = 45 if colour % 2 else -45
-    return (
-        f'<pattern id="hatch-{number}-{colour}" class="hatch" data-angle="{angle}" width="6" height="6" '
-        f'patternUnits="userSpaceOnUse" patternTransform="rotate({angle})">'
-        f'<rect class="shade" width="6" height="6"/><rect width="2" height="6" class="c{colour}"/></pattern>'
-    )
+    return found
 
 
 def _area(shown: GalleryObject) -> float:
@@ -231,10 +196,3 @@ def _jpeg(image: np.ndarray, largest: int) -> bytes:
         if min(image.shape[:2]) < 64:
             return encoded
         image = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-
-
-palette_css = "".join(
-    f".picture .c{index},.definitions .c{index},.swatches .c{index}{{--colour:rgb({r},{g},{b})}}"
-    for index, (r, g, b) in enumerate(PALETTE)
-)
-"""The style rules that give the classes c0, c1, ... of the pictures the colours of `PALETTE`."""

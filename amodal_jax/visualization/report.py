@@ -4,16 +4,15 @@ The page loads nothing: styles, script, images and masks are all within it, and 
 request. Whatever comes from data is escaped.
 """
 
-import html
+import dataclasses
 import json
 import re
-from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from markupsafe import Markup
 
 from amodal_jax.config import Config
 from amodal_jax.config_json import field_lines
@@ -26,7 +25,9 @@ from amodal_jax.occlusion import is_occluded
 from amodal_jax.runs.directory import CONFIG_FILE, read_config
 from amodal_jax.runs.metrics_log import Series, read_metrics_log
 from amodal_jax.visualization.charts import LINE_COLOURS, line_chart
-from amodal_jax.visualization.gallery import GalleryObject, Picture, gallery_card, palette_css
+from amodal_jax.visualization.colours import PALETTE
+from amodal_jax.visualization.gallery import GalleryObject, Picture, gallery_card
+from amodal_jax.visualization.pages import render
 
 _IMAGE_BYTES = 8_000_000  # of all JPEGs together; base64 makes a third more of it
 _MOST_OBJECTS = 60  # detections of an image on the page, the best ones
@@ -36,7 +37,38 @@ _PRECISION = re.compile(rf"(?:^|/)({'|'.join(KINDS)})/(AP|AP50)$")
 # What the figures are of.
 _MEASURED = ("checkpoint", "results", "dataset", "evaluation", "repeated_detections", "images_without_detections")
 _RESULT_FIELDS = {"image_id", "category_id", "bbox", "score"}
-_FIELD = re.compile(r"\{\{(\w+)\}\}")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Table:
+    """Shares, shown in per cent."""
+
+    caption: str
+    columns: list[str]
+    rows: dict[str, list[float | None]]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Results:
+    """The figures of an evaluation."""
+
+    measured: str
+    """What they are of; empty where the evaluation does not say it."""
+    facts: list[tuple[str, str]]
+    """Values, and what each is."""
+    tables: list[_Table]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Gallery:
+    """The cards of some images of a split, or why there are none."""
+
+    split: str
+    missing: str = ""
+    split_size: int = 0
+    predicted: bool = False
+    most_objects: int = _MOST_OBJECTS
+    cards: list[Markup] = dataclasses.field(default_factory=list)
 
 
 def write_report(run_dir: Path, output: Path | None = None, *, images: int = 24) -> Path:
@@ -63,31 +95,22 @@ def write_report(run_dir: Path, output: Path | None = None, *, images: int = 24)
         raise ConfigError(f"{run_dir}: no run directory (it has no {CONFIG_FILE}); name the --workdir of a training")
     output = run_dir / "report.html" if output is None else output
     metrics = _read_metrics(run_dir / "evaluation" / "metrics.json")
-    gallery, note = _gallery(config, run_dir / "evaluation", images)
-    page = _fill(
-        (resources.files("amodal_jax.visualization") / "templates" / "report.html").read_text(encoding="utf-8"),
-        {
-            "title": html.escape(f"{run_dir.resolve().name}: {config.name}"),
-            "run": html.escape(run_dir.resolve().name),
-            "config_name": html.escape(config.name),
-            "palette": palette_css,
-            **{f"{scheme}_lines": _line_colours(colours) for scheme, colours in LINE_COLOURS.items()},
-            "summary": _summary(config),
-            "fields": html.escape("\n".join(line.removeprefix("--") for line in field_lines(config))),
-            "metrics": _metrics_tables(metrics, config),
-            "curves": _curves(read_metrics_log(run_dir / "metrics.jsonl")),
-            "gallery_note": note,
-            "gallery": gallery,
-        },
+    page = render(
+        "report.html",
+        title=f"{run_dir.resolve().name}: {config.name}",
+        run=run_dir.resolve().name,
+        config_name=config.name,
+        palette=PALETTE.tolist(),
+        line_colours=LINE_COLOURS,
+        summary=_summary(config),
+        fields="\n".join(line.removeprefix("--") for line in field_lines(config)),
+        results=None if metrics is None else _results(metrics, config),
+        charts=_charts(read_metrics_log(run_dir / "metrics.jsonl")),
+        gallery=_gallery(config, run_dir / "evaluation", images),
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(output, page)
     return output
-
-
-def _fill(template: str, values: dict[str, str]) -> str:
-    """Puts values in the places {{name}} of a template, in one pass: what a value contains stays as it is."""
-    return _FIELD.sub(lambda match: values[match[1]], template)
 
 
 def _read_json(path: Path) -> Any:
@@ -121,14 +144,10 @@ def _read_results(path: Path) -> list[dict[str, Any]] | None:
     return results
 
 
-def _missing(text: str) -> str:
-    return f'<p class="missing">{text}</p>'
-
-
-def _summary(config: Config) -> str:
+def _summary(config: Config) -> dict[str, str]:
     """The few fields that tell one experiment from another."""
     model, train = config.model, config.train
-    rows = {
+    return {
         "Network": build_network(config).summary,
         "Input": f"short side {model.input.short_side}, long side at most {model.input.long_side} pixels",
         "Training": f"{train.steps:,} steps of {train.batch_size} images, {train.optimizer}, "
@@ -137,34 +156,12 @@ def _summary(config: Config) -> str:
         "Classes": ", ".join(model.class_names) or "those of the dataset",
         "Dataset": config.data.directory,
     }
-    return "".join(f"<div><dt>{name}</dt><dd>{html.escape(text)}</dd></div>" for name, text in rows.items())
 
 
-def _percent(value: float | None) -> str:
-    return "<td>&ndash;</td>" if value is None else f"<td>{100 * value:.1f}</td>"
-
-
-def _table(caption: str, columns: list[str], rows: dict[str, list[float | None]]) -> str:
-    head = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in columns)
-    body = "".join(
-        f'<tr><th scope="row">{html.escape(name)}</th>{"".join(map(_percent, values))}</tr>'
-        for name, values in rows.items()
-    )
-    return (
-        f'<div class="scroll"><table><caption>{html.escape(caption)}</caption><thead><tr><td></td>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
-
-
-def _metrics_tables(metrics: dict[str, Any] | None, config: Config) -> str:
-    if metrics is None:
-        return _missing(
-            "Not evaluated yet. <code>python scripts/evaluate.py --checkpoint RUN</code> writes the figures into the "
-            "run's folder <code>evaluation</code>."
-        )
+def _results(metrics: dict[str, Any], config: Config) -> _Results:
     kinds = {kind: title for kind, title in KINDS.items() if any(f"{kind}/{name}" in metrics for name in SUMMARY)}
     tables = [
-        _table(
+        _Table(
             "Average precision, %",
             list(SUMMARY),
             {title: [metrics.get(f"{kind}/{name}") for name in SUMMARY] for kind, title in kinds.items()},
@@ -186,7 +183,6 @@ def _metrics_tables(metrics: dict[str, Any] | None, config: Config) -> str:
         if "occlusion_accuracy" in metrics
         else None,
     ]
-    shown = "".join(f"<div><dd>{value}</dd><dt>{name}</dt></div>" for value, name in filter(None, facts))
     levels = {
         KINDS[kind]: [metrics.get(f"{kind}/AR/{level}") for level in OCCLUSION_LEVELS]
         for kind in kinds
@@ -196,7 +192,7 @@ def _metrics_tables(metrics: dict[str, Any] | None, config: Config) -> str:
         columns = [
             f"up to {high:.0%}" if low < 0 else f"{low:.0%} to {high:.0%}" for low, high in OCCLUSION_LEVELS.values()
         ]
-        tables.append(_table("Recall by the share that is hidden, %", columns, levels))
+        tables.append(_Table("Recall by the share that is hidden, %", columns, levels))
     prefixes = {kind: f"{kind}/AP/" for kind in kinds}
     classes = sorted(
         {name.removeprefix(prefix) for prefix in prefixes.values() for name in metrics if name.startswith(prefix)},
@@ -204,12 +200,8 @@ def _metrics_tables(metrics: dict[str, Any] | None, config: Config) -> str:
     )
     if classes:
         by_class = {name: [metrics.get(prefix + name) for prefix in prefixes.values()] for name in classes}
-        tables.append(_table("AP by class, %", list(kinds.values()), by_class))
-    return f'{_measured(metrics)}<dl class="facts">{shown}</dl><div class="tables">{"".join(tables)}</div>'
-
-
-def _line_colours(colours: Sequence[str]) -> str:
-    return " ".join(f"--line{index}: {colour};" for index, colour in enumerate(colours))
+        tables.append(_Table("AP by class, %", list(kinds.values()), by_class))
+    return _Results(_measured(metrics), list(filter(None, facts)), tables)
 
 
 def _measured(metrics: dict[str, Any]) -> str:
@@ -217,14 +209,11 @@ def _measured(metrics: dict[str, Any]) -> str:
     checkpoint, dataset = metrics.get("checkpoint"), metrics.get("dataset")
     if not checkpoint or not dataset:
         return ""
-    text = f"Checkpoint of step {checkpoint['step']:,}, split “{dataset['split']}” of {dataset['directory']}."
-    return f"<p>{html.escape(text)}</p>"
+    return f"Checkpoint of step {checkpoint['step']:,}, split “{dataset['split']}” of {dataset['directory']}."
 
 
-def _curves(series: dict[str, Series]) -> str:
+def _charts(series: dict[str, Series]) -> list[Markup]:
     series = {name: values for name, values in series.items() if any(map(np.isfinite, values.values()))}
-    if not series:
-        return _missing("No losses are logged yet: <code>metrics.jsonl</code> is absent or empty.")
     remaining = dict(series)
     charts = []
     losses = remaining.pop("loss", {})
@@ -252,26 +241,17 @@ def _curves(series: dict[str, Series]) -> str:
         for name, values in remaining.items()
         if "/" not in name and name not in _COUNTS and len(values) > 1
     ]
-    return f'<div class="charts">{"".join(charts)}</div>'
+    return charts
 
 
-def _gallery(config: Config, evaluation_dir: Path, count: int) -> tuple[str, str]:
-    """The cards of the gallery, and what is to be said about it."""
+def _gallery(config: Config, evaluation_dir: Path, count: int) -> _Gallery:
+    split = config.data.test_split
     try:
         categories, records, size = _chosen_records(config, count)
     except (AmodalJaxError, ImportError) as error:
-        return "", _missing(f"No gallery: {html.escape(str(error))}")
+        return _Gallery(split, missing=str(error))
     ids = [int(record["image/id"]) for record in records]
     detections = _detections(evaluation_dir, categories, set(ids))
-    note = f"<p>{len(records)} of the {size:,} images of the split “{html.escape(config.data.test_split)}”"
-    note += ", evenly spaced." if len(records) < size else "."
-    if detections is None:
-        note += "</p>" + _missing("The run is not evaluated yet, so that there is only the ground truth to see.")
-    else:
-        note += (
-            f" Of the detections in each, the best {_MOST_OBJECTS} at most. "
-            "A prediction has the colour of the object that it matches.</p>"
-        )
     cards = []
     for number, record in enumerate(records):
         image = cv2.imdecode(np.frombuffer(record["image"], np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -284,7 +264,7 @@ def _gallery(config: Config, evaluation_dir: Path, count: int) -> tuple[str, str
             predicted=None if detections is None else detections[ids[number]],
         )
         cards.append(gallery_card(number, picture, largest_image=_IMAGE_BYTES // len(records)))
-    return "".join(cards), note
+    return _Gallery(split, split_size=size, predicted=detections is not None, cards=cards)
 
 
 def _chosen_records(config: Config, count: int) -> tuple[dict[int, str], list[dict[str, Any]], int]:

@@ -21,16 +21,9 @@ from amodal_jax.network import Variables
 from amodal_jax.weights.files import read_weights
 from amodal_jax.weights.layouts import detectron2, torchvision
 from amodal_jax.weights.layouts.layout import BATCH_NORM_EPSILON, Layout, Sources
+from amodal_jax.weights.overridable import OVERRIDABLE
 
 LAYOUTS = (*torchvision.LAYOUTS, *detectron2.LAYOUTS)
-OVERRIDABLE = (
-    *("model.input.mean", "model.input.std", "model.input.channel_order"),
-    *("model.input.short_side", "model.input.long_side", "model.input.height", "model.input.width"),
-    "model.backbone.stride_in_1x1",
-    *("model.anchors.sizes", "model.anchors.rounded", "model.anchors.fitted_strides"),
-    *("model.roi.sampling_ratio", "model.roi.aligned", "model.roi.box_weights"),
-)
-"""Fields that weights of one layout may expect otherwise, as their arrays do not tell."""
 _NAMES_IN_ERRORS = 3
 _WRAPPER = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 """What names have of training on several devices, of compilation, and of activations that are computed again."""

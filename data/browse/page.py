@@ -8,7 +8,6 @@ thumbnails/          small JPEG files, loaded likewise
 Script files carry the data since a page that is opened from a disk may load no others.
 """
 
-import html
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from amodal_jax.cli.progress import progress_bar
 from amodal_jax.errors import DataError
 from amodal_jax.files.atomic import make_folder, replacing
 from amodal_jax.visualization.colours import PALETTE
+from amodal_jax.visualization.pages import render
 from data.browse.thumbnails import DrawnImage, ImageDrawer
 from data.kins.annotations import AnnotationFile, categories, located
 from data.kins.sources import Source
@@ -91,13 +91,7 @@ def write_page(
             "images": drawn.index,
         }
         (folder / "index.js").write_text(f"const dataset = {_script(index)};\n", encoding="utf-8")
-        page = _PAGE.read_text(encoding="utf-8")
-        palette = "".join(f".c{index}{{--c:{r} {g} {b}}}" for index, (r, g, b) in enumerate(PALETTE))
-        page = (
-            page.replace("{{palette}}", palette)
-            .replace("{{colours}}", str(len(PALETTE)))
-            .replace("{{title}}", html.escape(title))
-        )
+        page = render(_PAGE.name, folder=_PAGE.parent, title=title, palette=PALETTE.tolist())
         (folder / "index.html").write_text(page, encoding="utf-8")
     return Browsable(drawn.images, drawn.instances, drawn.without_picture)
 

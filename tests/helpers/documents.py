@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "data" / "kins" / "README.md")
-_PROGRAM = r"(?:[A-Z_]+=\S+ )?(?:\.venv/bin/)?(?:python3?|bash|pip|srun|labelme|cat|head|cp|cd)"
+_PROGRAM = r"(?:[A-Z_]+=\S+ )?(?:\.venv/bin/)?(?:python3?|bash|pip|srun|labelme|cat|head|cp|cd|amodal-jax)"
 COMMAND = re.compile(rf"\s*{_PROGRAM} \S")
 _SPAN = re.compile(r"`([^`]+)`")
 

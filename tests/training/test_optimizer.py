@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amodal_jax.config import TrainConfig
@@ -35,6 +35,42 @@ def test_a_cosine_falls_to_nothing_and_scales_with_the_batch(steps, batch_size):
     base = 0.1 * batch_size / 8
     halfway = base * 0.5 * (1 + np.cos(np.pi * (steps // 2) / steps))
     np.testing.assert_allclose(rates, [base, halfway, 0], rtol=1e-4, atol=1e-7)
+
+
+def rate_by_hand(train, step):
+    """The learning rate of one step, by the words of `learning_rate_schedule`, in double precision."""
+    progress = min(step / train.warmup_steps, 1) if train.warmup_steps else 1
+    warmup = train.warmup_factor + (1 - train.warmup_factor) * progress
+    if train.schedule == "cosine":
+        decay = 0.5 * (1 + np.cos(np.pi * min(step / train.steps, 1)))
+    else:
+        decay = 0.1 ** sum(step >= fall for fall in train.decay_steps)
+    return train.learning_rate * warmup * decay
+
+
+@given(
+    steps=st.integers(1, 500),
+    warmup_steps=st.integers(0, 600),
+    warmup_factor=st.floats(0.01, 1),
+    schedule=st.sampled_from(["step", "cosine"]),
+    decay_steps=st.lists(st.integers(0, 500), max_size=3).map(sorted).map(tuple),
+)
+@settings(max_examples=40, deadline=None)
+def test_every_step_has_the_rate_that_the_words_say(steps, warmup_steps, warmup_factor, schedule, decay_steps):
+    """Decays within the warm-up, several at one step or at step 0, and steps behind the last one too."""
+    train = TrainConfig(
+        steps=steps,
+        learning_rate=0.02,
+        schedule=schedule,
+        decay_steps=decay_steps,
+        warmup_steps=warmup_steps,
+        warmup_factor=warmup_factor,
+    )
+    places = np.unique([0, 1, warmup_steps // 2, warmup_steps, steps - 1, steps, steps + 3, *decay_steps])
+    places = np.unique([*places, *np.maximum(np.array(decay_steps, int) - 1, 0)]).astype(np.int32)
+    expected = [rate_by_hand(train, int(step)) for step in places]
+    found = [float(learning_rate_schedule(train)(jnp.int32(step))) for step in places]
+    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=1e-8)
 
 
 def step_by_step(train, params, gradients):

@@ -1,0 +1,1 @@
+"""What `amodal-jax` does, one file a command; each is also a script of a checkout."""
