@@ -12,12 +12,9 @@ import jax
 from amodal_jax.cli.progress import progress_bar
 from amodal_jax.config import Config
 from amodal_jax.errors import DataError
+from amodal_jax.evaluation.annotated import AnnotatedImages
 from amodal_jax.evaluation.detect import ImageResults, Results, detect_images, join_results
-from amodal_jax.evaluation.metrics import (
-    AnnotatedImages,
-    evaluate_results,
-    format_table,
-)
+from amodal_jax.evaluation.metrics import evaluate_results, format_table
 from amodal_jax.evaluation.results_completeness import check_completeness
 from amodal_jax.evaluation.results_files import read_results
 from amodal_jax.evaluation.truth import read_categories, read_fitting_truth, read_truth
