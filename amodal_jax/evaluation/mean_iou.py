@@ -58,7 +58,7 @@ def mean_ious(
             [_hidden_iou(results["amodal"][one.detection], truth.instances[one.instance]) for one in matches], float
         ),
     }
-    figures: dict[str, float] = {"iou_matches": len(matches)}
+    figures = {"iou_matches": float(len(matches))}
     for degree in HIDING_DEGREES:
         here = of_degree(ratios, degree) & regular
         if here.any():
@@ -82,7 +82,7 @@ def _matches(boxes: COCOeval, amodal: COCOeval, inmodal: COCOeval | None) -> Ite
     for match, of_amodal, of_inmodal in zip(boxes.evalImgs, amodal.evalImgs, others, strict=True):
         if match is None or match["aRng"] != everything:
             continue
-        key = match["image_id"], match["category_id"]
+        key = int(match["image_id"]), int(match["category_id"])
         for row, (detection, instance) in enumerate(zip(match["dtIds"], match["dtMatches"][0], strict=True)):
             if instance and not match["dtIgnore"][0][row]:
                 yield _Match(
