@@ -102,7 +102,7 @@ def changed_cocoeval(instances: list[Thing], detections: list[Thing], kind: str)
         expected = COCO()
         expected.dataset = {
             "info": {},
-            "images": [{"id": 1}, {"id": 2}],
+            "images": [{"id": image, "height": SIZE[0], "width": SIZE[1]} for image in (1, 2)],
             "categories": [{"id": one} for one in CATEGORIES],
             "annotations": annotations,
         }
