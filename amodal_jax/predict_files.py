@@ -149,11 +149,12 @@ def _instance_map(
     """The map of what scores enough; a DataError names the file."""
     assert instances.inmodal_masks is not None
     chosen = np.flatnonzero(instances.scores >= score_threshold)  # best first
+    height, width = instances.inmodal_masks.shape[1:]
     return draw_instance_map(
-        instances.inmodal_masks[chosen],
+        list(instances.inmodal_masks[chosen]),
         [class_ids[label] for label in instances.labels[chosen].tolist()],
         range(len(chosen))[::-1],
-        instances.inmodal_masks.shape[1:],
+        (height, width),
         str(path),
     )
 
