@@ -12,12 +12,10 @@ import jax
 from amodal_jax.cli.progress import progress_bar
 from amodal_jax.config import Config
 from amodal_jax.errors import DataError
+from amodal_jax.evaluation.annotated import AnnotatedImages
 from amodal_jax.evaluation.detect import ImageResults, Results, detect_images, join_results
-from amodal_jax.evaluation.metrics import (
-    AnnotatedImages,
-    evaluate_results,
-    format_table,
-)
+from amodal_jax.evaluation.metrics import evaluate_results, format_table
+from amodal_jax.evaluation.occlusion_tables import occlusion_lines
 from amodal_jax.evaluation.results_completeness import check_completeness
 from amodal_jax.evaluation.results_files import read_results
 from amodal_jax.evaluation.truth import read_categories, read_fitting_truth, read_truth
@@ -168,7 +166,7 @@ def _score_found(
                 f"{COCO_DETECTIONS_PER_CLASS} of each class",
                 file=sys.stderr,
             )
-        print(format_table(metrics), flush=True)
+        print(format_table(metrics), *occlusion_lines(metrics), sep="\n", flush=True)
     return metrics
 
 
@@ -211,7 +209,7 @@ def evaluate_files(
         }
         write_metrics(output_dir, metrics, measured)
     if progress:
-        print(format_table(metrics), flush=True)
+        print(format_table(metrics), *occlusion_lines(metrics), sep="\n", flush=True)
     return metrics
 
 

@@ -118,6 +118,11 @@ class Predictor:
         )
         return cls(dataclasses.replace(made.config, model=model), made.variables, share_canvases=False)
 
+    @property
+    def mask_kinds(self) -> tuple[str, ...]:
+        """The kinds of masks that its instances have, of "amodal" and "inmodal"."""
+        return build_network(self.config).mask_kinds
+
     @overload
     def __call__(self, images: np.ndarray) -> Instances: ...
 

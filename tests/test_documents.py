@@ -92,6 +92,8 @@ CHECKED = {
     r"scripts/train\.py": "a training; tests/test_train.py runs the script on a small network",
     r"scripts/study\.py": "trainings; tests/scripts/studies runs the parts",
     r"amodal-jax train (?!--help)": "likewise; tests/commands/test_commands.py runs it",
+    r"scripts/figure5\.py": "a run of several checkpoints; tests/iterations runs it",
+    r"scripts/scene_flow\.py": "KITTI's scene-flow maps; tests/scene_flow runs it",
     r"scripts/benchmark\.py (?!--help)": "measures for minutes; tests/scripts/test_benchmark.py runs it",
     r"scripts/import_weights\.py \S*(maskrcnn|model_final|R-50)": "weights of networks that are not small",
 }

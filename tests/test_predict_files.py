@@ -1,5 +1,6 @@
 """Image files in, overlays and json out, by the real network and by the script."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -12,11 +13,12 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from pycocotools import mask as coco_mask
 
-from amodal_jax.errors import CheckpointError, DataError
+from amodal_jax.errors import CheckpointError, ConfigError, DataError
 from amodal_jax.files.image_reader import read_image
+from amodal_jax.masks.instance_map import KITTI_CLASS_IDS
 from amodal_jax.network import build_network, initialise
 from amodal_jax.predict import Predictor
-from amodal_jax.predict_files import find_images, predict_files
+from amodal_jax.predict_files import find_images, map_class_ids, predict_files
 from amodal_jax.runs.checkpoint import Checkpoint
 from amodal_jax.runs.checkpoint_writer import CheckpointWriter
 from tests.helpers.micro import micro_config
@@ -84,6 +86,37 @@ def test_the_score_threshold_is_that_of_the_overlay_alone(predictor, tmp_path):
     assert np.any(read_image(tmp_path / "all" / "street.png") != pixels)
     np.testing.assert_array_equal(read_image(tmp_path / "none" / "street.png"), pixels)
     assert (tmp_path / "all" / "street.json").read_text() == (tmp_path / "none" / "street.json").read_text()
+
+
+def test_instance_maps_are_the_visible_parts_best_on_top(predictor, tmp_path):
+    image = write(tmp_path / "street.png", picture())
+    found = predictor(read_image(image))
+    threshold = float(np.sort(found.scores)[len(found.scores) // 2])
+    ids = map_class_ids(predictor)
+    assert predict_files(predictor, [image], tmp_path / "out", score_threshold=threshold, class_ids=ids) == 0
+    drawn = cv2.imread(str(tmp_path / "out" / "instance" / "street.png"), cv2.IMREAD_UNCHANGED)
+    assert drawn.dtype == np.uint16
+    expected = np.zeros((HEIGHT, WIDTH), np.uint16)
+    seen = dict.fromkeys(ids, 0)
+    for label, score, mask in zip(found.labels, found.scores, found.inmodal_masks, strict=True):
+        if score >= threshold:
+            class_id = KITTI_CLASS_IDS[found.class_names[label]]
+            seen[class_id] += 1
+            expected[mask & (expected == 0)] = 256 * class_id + seen[class_id]
+    assert len(np.unique(expected)) > 2
+    np.testing.assert_array_equal(drawn, expected)
+
+
+def test_class_ids_of_maps_are_kittis_or_the_networks_own(predictor):
+    assert map_class_ids(predictor) == (25, 24, 26, 31, 27, 26, 30)
+    assert map_class_ids(predictor, own=True) == tuple(range(1, 8))
+    config = predictor.config
+    fruit = dataclasses.replace(config.model, class_names=("apple", "car"))
+    with pytest.raises(ConfigError, match="no label id for 'apple'; --class-ids own"):
+        map_class_ids(Predictor(dataclasses.replace(config, model=fruit), {}))
+    amodal = dataclasses.replace(config.model, heads=dataclasses.replace(config.model.heads, inmodal_mask=False))
+    with pytest.raises(ConfigError, match="no inmodal masks"):
+        map_class_ids(Predictor(dataclasses.replace(config, model=amodal), {}))
 
 
 def test_images_of_every_kind(predictor, tmp_path):

@@ -23,6 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--score-threshold", type=float, default=0.5, help="of the objects in the overlays (%(default)s)"
     )
+    parser.add_argument(
+        "--instance-maps", action="store_true", help="write KITTI's instance maps, DIR/instance/NAME.png, too"
+    )
+    parser.add_argument("--class-ids", choices=("kitti", "own"), default="kitti", help="in the maps (%(default)s)")
 
 
 def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
@@ -30,11 +34,14 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     # Imported here, so that --help and a mistyped path do without JAX.
     with command_line.importing():
         from amodal_jax.predict import Predictor
-        from amodal_jax.predict_files import find_images, predict_files
+        from amodal_jax.predict_files import find_images, map_class_ids, predict_files
 
     command_line.keep_compilations()
     images = find_images(arguments.images)
     predictor = Predictor.from_checkpoint(arguments.checkpoint, kind="best" if arguments.best else "last")
-    failures = predict_files(predictor, images, arguments.out, score_threshold=arguments.score_threshold)
+    class_ids = map_class_ids(predictor, own=arguments.class_ids == "own") if arguments.instance_maps else None
+    failures = predict_files(
+        predictor, images, arguments.out, score_threshold=arguments.score_threshold, class_ids=class_ids
+    )
     print(f"{len(images) - failures} of {len(images)} images predicted into {arguments.out}")
     return 1 if failures else 0

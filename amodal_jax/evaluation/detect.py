@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from amodal_jax.cli.cores import usable_cores
 from amodal_jax.config import Config, EvaluationConfig
-from amodal_jax.evaluation.metrics import Result
+from amodal_jax.evaluation.annotated import Result
 from amodal_jax.masks.paste import encode_masks
 from amodal_jax.network import Network, Variables
 from amodal_jax.structures import Batch, Detections

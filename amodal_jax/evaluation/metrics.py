@@ -6,9 +6,7 @@ at most 100 detections of a class in an image, small under 32 x 32 pixels, large
 """
 
 import contextlib
-import dataclasses
 import io
-from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -16,12 +14,10 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from amodal_jax.errors import DataError
-from amodal_jax.masks import segmentation
+from amodal_jax.evaluation.annotated import AnnotatedImages, Result
+from amodal_jax.evaluation.by_occlusion import hidden_shares, precision_by_occlusion, same_detections
+from amodal_jax.evaluation.mean_iou import mean_ious
 from amodal_jax.occlusion import OCCLUSION_THRESHOLD, is_occluded
-
-Result = dict[str, Any]
-"""One detection in COCO's results format: `image_id`, `category_id`, `bbox` (xywh, pixels), `score`, and in lists of
-masks `segmentation` (compressed run lengths); `occluded`, a probability, besides."""
 
 KINDS = {"det": "Det", "amodal": "Amodal Seg", "inmodal": "Inmodal Seg"}
 SUMMARY = ("AP", "AP50", "AP75", "APs", "APm", "APl")  # COCOeval's first six figures, in its order
@@ -32,29 +28,6 @@ OCCLUSION_LEVELS = {
     "mostly_hidden": (0.5, 1.0),
 }
 """Bounds of the occlusion ratio, the lower one excluded."""
-
-
-@dataclasses.dataclass(frozen=True)
-class AnnotatedInstance:
-    """One instance of the ground truth."""
-
-    image_id: int
-    category_id: int
-    box: tuple[float, float, float, float]  # amodal, xywh in pixels
-    amodal_rle: dict  # COCO run lengths {"size": [H, W], "counts": str}
-    inmodal_rle: dict  # no pixel set where the instance is hidden entirely
-    occlusion_ratio: float  # invisible area / amodal area
-    is_crowd: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class AnnotatedImages:
-    """The ground truth of a split."""
-
-    image_sizes: dict[int, tuple[int, int]]  # (height, width) by image id, of every image, those without instance too
-    categories: dict[int, str]  # names by category id, in the order of the labels
-    instances: list[AnnotatedInstance]
-    file_names: dict[int, str] = dataclasses.field(default_factory=dict)  # by image id, for results that go by names
 
 
 def evaluate_results(
@@ -86,6 +59,7 @@ def evaluate_results(
         order. Absent where a decision is.
       - "occlusion_matches", the number of those detections, and where masks decided "occlusion_from_masks", the same;
         "images" and "detections", those of the whole evaluation.
+      - the figures of `by_occlusion.precision_by_occlusion` and `mean_iou.mean_ious`.
 
     Raises:
       DataError: no image or instance at all, or a result of an image or category that the ground truth does not have.
@@ -96,15 +70,18 @@ def evaluate_results(
     if unknown:
         raise ValueError(f"unknown kinds of results {sorted(unknown)}; known are {list(KINDS)}")
     metrics: dict[str, float] = {}
+    evaluations: dict[str, COCOeval] = {}
     for kind in KINDS:
         if kind not in results:
             continue
         evaluation = run_coco_eval(truth, results[kind], kind)
+        evaluations[kind] = evaluation
         metrics |= {f"{kind}/{name}": value for name, value in _average_precisions(evaluation, truth).items()}
         if kind == "det":
             metrics |= _occlusion_accuracy(evaluation, truth, results, occlusion_threshold)
         else:
             metrics |= {f"{kind}/AR/{level}": value for level, value in _recall_by_occlusion(evaluation, truth).items()}
+    metrics |= precision_by_occlusion(evaluations, truth, results) | mean_ious(evaluations, truth, results)
     metrics["images"] = len(truth.image_sizes)
     metrics["detections"] = max((len(found) for found in results.values()), default=0)
     return metrics
@@ -224,13 +201,13 @@ def _occlusion_accuracy(
 ) -> dict[str, float]:
     found = results["det"]
     from_masks = not any("occluded" in one for one in found)
-    if from_masks and not _same_detections(results):
+    if from_masks and not all(same_detections(found, results.get(kind)) for kind in ("amodal", "inmodal")):
         return {}
+    hidden = hidden_shares(results["amodal"], results["inmodal"]) if from_masks else None
 
     def is_called_occluded(place: int) -> bool | None:
-        if from_masks:
-            masks = (results[kind][place]["segmentation"] for kind in ("amodal", "inmodal"))
-            return bool(is_occluded(_hidden_share(*masks), threshold))
+        if hidden is not None:
+            return bool(is_occluded(hidden[place], threshold))
         probability = found[place].get("occluded")
         return None if probability is None else probability > 0.5
 
@@ -250,19 +227,6 @@ def _occlusion_accuracy(
         return {}
     metrics = {"occlusion_accuracy": correct / matches, "occlusion_matches": matches}
     return metrics | ({"occlusion_from_masks": matches} if from_masks else {})
-
-
-def _same_detections(results: dict[str, list[Result]]) -> bool:
-    """Whether the lists of all kinds are there and hold the same detections in the same order."""
-    keys = ("image_id", "category_id", "score")
-    lists = [[tuple(one[key] for key in keys) for one in results.get(kind, [])] for kind in KINDS]
-    return lists[0] == lists[1] == lists[2]
-
-
-def _hidden_share(amodal: segmentation.Rle, inmodal: segmentation.Rle) -> float:
-    """The share of an amodal mask that is outside the inmodal one; 0 of a mask without pixels."""
-    whole = segmentation.area(amodal)
-    return (whole - segmentation.intersection_area(amodal, inmodal)) / whole if whole else 0.0
 
 
 def _recall_by_occlusion(evaluation: COCOeval, truth: AnnotatedImages) -> dict[str, float]:

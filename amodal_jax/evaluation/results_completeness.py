@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 
 from amodal_jax.errors import DataError
-from amodal_jax.evaluation.metrics import AnnotatedImages, Result
+from amodal_jax.evaluation.annotated import AnnotatedImages, Result
 from amodal_jax.masks import segmentation
 
 _logger = logging.getLogger(__name__)

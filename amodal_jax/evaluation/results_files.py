@@ -13,7 +13,7 @@ from typing import Any
 
 from amodal_jax.cli.progress import progress_bar
 from amodal_jax.errors import DataError
-from amodal_jax.evaluation.metrics import AnnotatedImages, Result
+from amodal_jax.evaluation.annotated import AnnotatedImages, Result
 from amodal_jax.files.image_paths import ImagePaths
 from amodal_jax.files.json_file import read_json, shorten
 from amodal_jax.files.json_values import is_number, whole_number

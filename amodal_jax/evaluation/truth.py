@@ -3,7 +3,7 @@
 from amodal_jax.canvas import check_input_canvas
 from amodal_jax.config import Config
 from amodal_jax.errors import ConfigError, DataError
-from amodal_jax.evaluation.metrics import AnnotatedImages, AnnotatedInstance
+from amodal_jax.evaluation.annotated import AnnotatedImages, AnnotatedInstance
 
 
 def check_dataset(config: Config) -> None:

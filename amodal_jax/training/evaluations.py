@@ -11,7 +11,7 @@ from jax.experimental import multihost_utils
 
 from amodal_jax.config import Config
 from amodal_jax.evaluate import EvaluationStopped, evaluate_network
-from amodal_jax.evaluation.metrics import AnnotatedImages
+from amodal_jax.evaluation.annotated import AnnotatedImages
 from amodal_jax.network import Network
 from amodal_jax.runs.checkpoint import Checkpoint
 from amodal_jax.runs.checkpoint_reader import best_evaluation

@@ -18,6 +18,7 @@ from amodal_jax.config import Config
 from amodal_jax.config_json import field_lines
 from amodal_jax.errors import AmodalJaxError, ConfigError, DataError, ImageError
 from amodal_jax.evaluation.metrics import KINDS, OCCLUSION_LEVELS, SUMMARY
+from amodal_jax.evaluation.occlusion_tables import occlusion_tables
 from amodal_jax.files.atomic import write_atomically
 from amodal_jax.files.text import read_text
 from amodal_jax.network import build_network
@@ -32,7 +33,7 @@ from amodal_jax.visualization.pages import render
 _IMAGE_BYTES = 8_000_000  # of all JPEGs together; base64 makes a third more of it
 _MOST_OBJECTS = 60  # detections of an image on the page, the best ones
 _NO_TERMS = ("gradient_norm", "learning_rate", "images_per_second")  # what else is logged of a step beside its losses
-_COUNTS = ("images", "detections", "occlusion_matches", "occlusion_from_masks")  # of an evaluation
+_COUNTS = ("images", "detections", "occlusion_matches", "occlusion_from_masks", "iou_matches")  # of an evaluation
 _PRECISION = re.compile(rf"(?:^|/)({'|'.join(KINDS)})/(AP|AP50)$")
 # What the figures are of.
 _MEASURED = ("checkpoint", "results", "dataset", "evaluation", "repeated_detections", "images_without_detections")
@@ -193,6 +194,7 @@ def _results(metrics: dict[str, Any], config: Config) -> _Results:
             f"up to {high:.0%}" if low < 0 else f"{low:.0%} to {high:.0%}" for low, high in OCCLUSION_LEVELS.values()
         ]
         tables.append(_Table("Recall by the share that is hidden, %", columns, levels))
+    tables += [_Table(*table) for table in occlusion_tables(metrics)]
     prefixes = {kind: f"{kind}/AP/" for kind in kinds}
     classes = sorted(
         {name.removeprefix(prefix) for prefix in prefixes.values() for name in metrics if name.startswith(prefix)},

@@ -1,38 +1,20 @@
-"""KITTI's instance maps: one 16-bit PNG an image, 256 * class id + instance index in every pixel, 0 for background.
-
-KITTI's semantic benchmark and the scene-flow methods that the paper feeds with KINS (section 5.3) read them. Indices
-run from 1 within a class id.
-"""
+"""KITTI's instance maps of an annotation file: one 16-bit PNG an image (`amodal_jax.masks.instance_map`)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-import cv2
 import numpy as np
 from jaxtyping import UInt16
 
 from amodal_jax.errors import DataError
 from amodal_jax.files.atomic import write_atomically
 from amodal_jax.masks import segmentation
+from amodal_jax.masks.instance_map import KITTI_CLASS_IDS, LARGEST_ID, draw_instance_map, encode_instance_map
 from data.kins.annotations import KEYS, AnnotationFile, ImageRecord
 from data.kins.instances import Instance, read_instance
 from data.kins.problems import Problem
 from data.orders.orders_of_masks import orders_of_masks
-
-# KITTI's label ids are Cityscapes': person, rider, car, train, truck, car, and trailer, which KITTI's own detection
-# labels name first among their `Misc`.
-KITTI_CLASS_IDS = {
-    "pedestrian": 24,
-    "cyclist": 25,
-    "car": 26,
-    "van": 26,
-    "truck": 27,
-    "tram": 31,
-    "misc": 30,
-    "rider": 25,
-}
-_LARGEST = 255  # of a class id and of an index: a byte for either
 
 
 @dataclass(frozen=True)
@@ -56,10 +38,9 @@ class MapMaker:
             if instance is not None and not instance.is_crowd:
                 instances.append(instance)
         drawn = instance_map(instances, self.class_ids, image.height, image.width, f"image {image.id}")
-        _, encoded = cv2.imencode(".png", drawn)
         place = self.folder / _map_path(image.file_name)
         place.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(place, encoded.tobytes())
+        write_atomically(place, encode_instance_map(drawn))
         return problems
 
 
@@ -99,7 +80,7 @@ def class_ids(file: AnnotationFile, *, own: bool) -> dict[int, int]:
     """
     if own:
         for identifier, name in file.categories.items():
-            if not 1 <= identifier <= _LARGEST:
+            if not 1 <= identifier <= LARGEST_ID:
                 raise DataError(f"{file.path}: the id {identifier} of {name!r} does not fit a map, which has 1..255")
         return {identifier: identifier for identifier in file.categories}
     for name in file.categories.values():
@@ -131,16 +112,10 @@ def instance_map(
     orders = [instance.occlusion_order for instance in instances]
     if None in orders:
         orders = list(orders_of_masks([one.amodal for one in instances], [one.inmodal for one in instances]).orders)
-    values, counts = [], dict.fromkeys(class_ids.values(), 0)
-    for instance in instances:
-        class_id = class_ids[instance.category_id]
-        counts[class_id] += 1
-        if counts[class_id] > _LARGEST:
-            raise DataError(
-                f"{where} has more than 255 instances of class id {class_id}, which a map cannot tell apart"
-            )
-        values.append(256 * class_id + counts[class_id])
-    drawn = np.zeros((height, width), np.uint16)
-    for index in sorted(range(len(instances)), key=lambda index: -(orders[index] or 0)):
-        drawn[segmentation.decode(instances[index].inmodal)] = values[index]
-    return drawn
+    return draw_instance_map(
+        [segmentation.decode(instance.inmodal) for instance in instances],
+        [class_ids[instance.category_id] for instance in instances],
+        sorted(range(len(instances)), key=lambda index: -(orders[index] or 0)),
+        (height, width),
+        where,
+    )

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from amodal_jax.evaluation.metrics import KINDS, AnnotatedImages, run_coco_eval
+from amodal_jax.evaluation.annotated import AnnotatedImages
+from amodal_jax.evaluation.metrics import KINDS, run_coco_eval
 from amodal_jax.evaluation.resampled_precision import ResampledPrecision
 from amodal_jax.evaluation.results_files import read_results
 from amodal_jax.files.atomic import write_atomically

@@ -9,14 +9,8 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from amodal_jax.errors import DataError
-from amodal_jax.evaluation.metrics import (
-    KINDS,
-    AnnotatedImages,
-    AnnotatedInstance,
-    evaluate_results,
-    format_table,
-    results_from_truth,
-)
+from amodal_jax.evaluation.annotated import AnnotatedImages, AnnotatedInstance
+from amodal_jax.evaluation.metrics import KINDS, evaluate_results, format_table, results_from_truth
 
 SIZE = (120, 200)
 CATEGORIES = {4: "car", 2: "pedestrian"}

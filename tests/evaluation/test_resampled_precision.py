@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from amodal_jax.evaluation.metrics import AnnotatedImages, AnnotatedInstance, run_coco_eval
+from amodal_jax.evaluation.annotated import AnnotatedImages, AnnotatedInstance
+from amodal_jax.evaluation.metrics import run_coco_eval
 from amodal_jax.evaluation.resampled_precision import ResampledPrecision
 
 SIZE = (40, 60)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amodal_jax.errors import DataError
-from amodal_jax.evaluation.metrics import AnnotatedImages, AnnotatedInstance, evaluate_results
+from amodal_jax.evaluation.annotated import AnnotatedImages, AnnotatedInstance
+from amodal_jax.evaluation.metrics import evaluate_results
 from amodal_jax.evaluation.results_completeness import check_completeness
 from amodal_jax.evaluation.results_files import read_results
 from amodal_jax.masks import segmentation

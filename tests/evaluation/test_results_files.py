@@ -9,7 +9,8 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from amodal_jax.errors import DataError
-from amodal_jax.evaluation.metrics import AnnotatedImages, AnnotatedInstance, evaluate_results
+from amodal_jax.evaluation.annotated import AnnotatedImages, AnnotatedInstance
+from amodal_jax.evaluation.metrics import evaluate_results
 from amodal_jax.evaluation.results_files import read_results
 from amodal_jax.masks import segmentation
 

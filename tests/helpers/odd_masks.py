@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from amodal_jax.errors import AmodalJaxError
-from amodal_jax.evaluation.metrics import AnnotatedImages, AnnotatedInstance, evaluate_results
+from amodal_jax.evaluation.annotated import AnnotatedImages, AnnotatedInstance
+from amodal_jax.evaluation.metrics import evaluate_results
 from amodal_jax.evaluation.results_files import read_results
 from amodal_jax.masks import segmentation
 from tests.data.kins.test_damaged_json import COMMANDS, HEIGHT, WIDTH, check_mask, places, results_content, rle

@@ -117,6 +117,8 @@ def test_page_has_figures_curves_and_gallery(page, run_dir, config):
     assert text.count('<figure class="chart">') == 4  # loss, its terms, average precision, images per second
     metrics = json.loads((run_dir / "evaluation" / "metrics.json").read_text())
     assert f"<td>{100 * metrics['amodal/AP75']:.1f}</td>" in text
+    assert "Mean IoU of the" in text
+    assert f"<td>{100 * metrics['hidden/IoU']:.1f}</td>" in text
     assert f"<p>Checkpoint of step 20,000, split “test” of {config.data.directory}.</p>" in text
     assert "missing" not in {attributes.get("class") for _, attributes in elements}
     truth = read_truth(config)

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from amodal_jax.errors import AmodalJaxError, DataError
-from amodal_jax.evaluation.metrics import AnnotatedImages
+from amodal_jax.evaluation.annotated import AnnotatedImages
 from amodal_jax.evaluation.results_files import read_results
 from amodal_jax.masks import segmentation
 from data.browse import command as browse
