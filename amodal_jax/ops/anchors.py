@@ -12,7 +12,7 @@ from jaxtyping import Float32
 def pyramid_anchors(
     feature_sizes: Sequence[tuple[int, int]],
     strides: Sequence[int | tuple[int, int]],
-    sizes: Sequence[Sequence[float]],
+    sizes: Sequence[Sequence[int | float]],
     aspect_ratios: Sequence[int | float],
     *,
     rounded: bool = True,

@@ -67,10 +67,11 @@ def vote(
     edges = jnp.where(found, jnp.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], axis=1), jnp.array([1, 1, 2, 2]) * third)
     size = masks.shape[-1]
     to_rows, to_columns = (_resizing(edges[:, axis], edges[:, axis + 2], size) for axis in (1, 0))
-    resized = jnp.einsum("dsy,dtyx,dux->dtsu", to_rows, merged, to_columns, precision=jax.lax.Precision.HIGHEST)
+    resized = jnp.einsum("dsy,dtyx,dux->dtsu", to_rows, merged, to_columns, precision="highest")
     corner, cell = _window(frames)
     tight = jnp.concatenate([corner, corner], axis=1) + edges * jnp.concatenate([cell, cell], axis=1)
-    return jnp.where(found, tight, frames), resized
+    # Weights that are 1 in sum are a little more when they are rounded.
+    return jnp.where(found, tight, frames), jnp.clip(resized, 0, 1)
 
 
 def _voters(frames, scores, boxes, valid):

@@ -22,7 +22,7 @@ def test_all_regions_are_labelled_by_what_they_overlap():
     regions = jnp.stack([truth.boxes[:, 0] + 1, jnp.full((3, 4), jnp.array([0.0, 60, 5, 64])), truth.boxes[:, 1]], 1)
     valid = jnp.array([[True, True, False]] * 3)
     image_valid = jnp.array([True, True, False])
-    found = jax.jit(lambda: label_regions(regions, valid, truth, image_valid, iou_threshold=0.5))()
+    found = jax.jit(lambda *values: label_regions(*values, iou_threshold=0.5))(regions, valid, truth, image_valid)
     np.testing.assert_array_equal(found.boxes, jnp.concatenate([regions, truth.boxes], axis=1))
     for image in (0, 1):
         objects = np.asarray(truth.valid[image])
@@ -50,7 +50,7 @@ def test_detections_are_kept_by_class_and_voted_by_all():
     evaluation = EvaluationConfig(score_threshold=0.3, nms_threshold=0.3, max_detections=5, mask_threshold=0.4)
     sizes = jnp.array([[64, 96]])
     inputs = NetworkInput(pixels=None, sizes=sizes, source_sizes=sizes * 2, truth=None)
-    found = jax.jit(lambda: candidates().detections(inputs, evaluation))()
+    found = jax.jit(lambda one, inputs: one.detections(inputs, evaluation))(candidates(), inputs)
     np.testing.assert_array_equal(found.valid[0], [True, True, False, False, False])
     np.testing.assert_allclose(found.scores[0, :2], [0.9, 0.6])
     np.testing.assert_array_equal(found.labels[0, :2], [0, 1])

@@ -88,7 +88,7 @@ def test_losses_are_those_of_its_code():
     )
     network = build_network(config)
     regions = RoISamples(*map(jnp.asarray, (boxes, index, positive, valid)))
-    found = jax.jit(lambda maps: network.apply({}, maps, regions, truth, method="region_losses"))(maps)
+    found = jax.jit(lambda *values: network.apply({}, *values, method="region_losses"))(maps, regions, truth)
 
     expected = dict.fromkeys(("classification", "box", "amodal_mask", "inmodal_mask"), 0.0)
     kept = 0
@@ -147,7 +147,7 @@ def test_candidates_are_those_of_its_code():
     """Class scores, and the mask of the best class that is not the background, which may score best of all."""
     maps, proposals, network = drawn_maps(), drawn_proposals(), build_network(micro_fcis())
     maps["amodal"][..., :2, :, :] += 1  # the background
-    found = jax.jit(lambda: network.apply({}, maps, proposals, method="candidates"))()
+    found = jax.jit(lambda *values: network.apply({}, *values, method="candidates"))(maps, proposals)
     assert (jnp.max(found.scores, axis=-1) < 0.5).any()
     for image in range(2):
         readings = {kind: pooled(maps[kind][image], np.asarray(proposals.boxes[image])) for kind in KINDS}
@@ -164,7 +164,8 @@ def test_candidates_are_those_of_its_code():
 def test_the_second_round_has_the_boxes_that_the_first_gives():
     maps, proposals, config = drawn_maps(), drawn_proposals(), micro_fcis()
     sizes = jnp.array([[50, 80], [64, 96]])
-    refined = jax.jit(lambda: build_network(config).apply({}, maps, proposals, sizes, method="refined"))()
+    network = build_network(config)
+    refined = jax.jit(lambda *values: network.apply({}, *values, method="refined"))(maps, proposals, sizes)
     for image in range(2):
         boxes = np.asarray(proposals.boxes[image])
         deltas = pooled(maps["box"][image], boxes)[..., 4:].mean(axis=(1, 2)) / config.model.roi.box_weights
