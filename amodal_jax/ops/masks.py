@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int, UInt8
 from amodal_jax.records import CROP_SIZE
 
 # Where a RoI is its truth box, a bin holds 16 whole cells, often exactly half of them set: rounding must not decide.
-HALF = 0.5 - 1e-3
+SLACK = 1e-3
 
 
 def unpack_crops(packed: UInt8[Array, "*b 112 14"]) -> Bool[Array, "*b 112 112"]:
@@ -27,8 +27,9 @@ def mask_targets(
     truth_index: Int[Array, "N"],
     *,
     size: int = 28,
+    threshold: float = 0.5,
 ) -> Float32[Array, "N {size} {size}"]:
-    """Cuts the mask of its ground truth in the frame of each RoI: 1 where at least half of a bin is covered, else 0.
+    """Cuts the mask of its ground truth in the frame of each RoI: 1 where enough of a bin is covered, else 0.
 
     Args:
       packed_crops: masks in the frames of `truth_boxes`.
@@ -36,14 +37,15 @@ def mask_targets(
       boxes: RoIs; what of them lies outside their truth box is empty.
       truth_index: the ground truth of each RoI.
       size: bins along each side of the target.
+      threshold: the share of a bin from which on its target is 1.
     """
     crops = unpack_crops(packed_crops[truth_index]).astype(jnp.float32)
     truth = truth_boxes[truth_index]
     across_y = coverage(boxes[:, 1], boxes[:, 3], truth[:, 1], truth[:, 3], size)
     across_x = coverage(boxes[:, 0], boxes[:, 2], truth[:, 0], truth[:, 2], size)
-    # In the TF32 that GPUs take by default, two roundings to 11 bits could outweigh the slack of `HALF`.
+    # In the TF32 that GPUs take by default, two roundings to 11 bits could outweigh the slack.
     covered = jnp.einsum("npy,nyx,nqx->npq", across_y, crops, across_x, precision=jax.lax.Precision.HIGHEST)
-    return (covered >= HALF).astype(jnp.float32)
+    return (covered >= threshold - SLACK).astype(jnp.float32)
 
 
 def coverage(

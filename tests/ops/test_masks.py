@@ -183,3 +183,15 @@ def test_halves_in_the_frame_of_the_truth_box_count_as_covered():
     counts = cells.reshape(50, 28, 4, 28, 4).sum(axis=(2, 4))
     assert (counts == 8).mean() > 0.15
     np.testing.assert_array_equal(targets, counts >= 8)
+
+
+@pytest.mark.parametrize(("threshold", "expected"), [(0.25, [1, 1, 1, 0]), (0.4, [1, 1, 0, 0]), (0.75, [1, 0, 0, 0])])
+def test_the_threshold_is_the_covered_share_of_a_cell(threshold, expected):
+    """Of four cells that the mask covers whole, by a half, by a quarter and not."""
+    crop = np.zeros((112, 112), np.uint8)
+    for column, share in enumerate((28, 14, 7)):
+        crop[:, 28 * column : 28 * column + share] = 1
+    box = jnp.asarray([[0.0, 0, 112, 112]])
+    packed = jnp.asarray(np.packbits(crop, axis=1))[None]
+    target = masks.mask_targets(packed, box, box, jnp.zeros(1, jnp.int32), size=4, threshold=threshold)
+    np.testing.assert_array_equal(target[0], [expected] * 4)

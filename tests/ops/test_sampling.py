@@ -61,3 +61,13 @@ def test_no_candidates():
     samples = sampling.sample_balanced(jax.random.key(0), none, none, size=4, positive_fraction=0.5)
     assert samples.indices.shape == (4,)
     assert not samples.valid.any()
+
+
+@given(
+    st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=1, max_size=COUNT), st.sampled_from([1, 5, COUNT])
+)
+def test_the_hardest_are_those_of_a_sort(candidates, size):
+    losses, valid = np.array([loss for loss, _ in candidates]), np.array([valid for _, valid in candidates])
+    kept = sampling.sample_hardest(jnp.asarray(losses, jnp.float32), jnp.asarray(valid), size=size)
+    hardest = [place for place in np.argsort(-losses, kind="stable") if valid[place]][:size]
+    np.testing.assert_array_equal(np.flatnonzero(kept), sorted(hardest))
