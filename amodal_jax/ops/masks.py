@@ -1,7 +1,7 @@
 """Masks kept in the frame of their amodal box.
 
-Shape shorthand: G ground-truth slots, N RoIs, M mask cells a side. A crop covers its object's amodal box with 112 x 112 cells, eight cells a
-byte along x, most significant bit first; see `amodal_jax.masks.crops` for how crops are made.
+Shape shorthand: G ground-truth slots, N RoIs, M mask cells a side. A crop covers its object's amodal box with 112 x 112
+cells, eight cells a byte along x, most significant bit first; see `amodal_jax.masks.crops` for how crops are made.
 """
 
 import jax

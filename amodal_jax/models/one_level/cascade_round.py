@@ -142,7 +142,7 @@ class CascadeRound(nn.Module):
         """The terms of a round's regions, and their classes.
 
         A region's class by its mask is its object's where the mask has an IoU of MASK_IOU with the object's, whole as
-        it is, and else background. Only through such masks does the classes' gradient reach the masks (`mask_layer.py`).
+        it is, and else background. The gradient of the classes reaches no other masks than those (`mask_layer.py`).
         """
         regions = self.cut(features, samples.boxes)
         samples = samples.replace(boxes=jax.lax.stop_gradient(samples.boxes))
