@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amodal_jax.ops.roi_warping import max_warping, roi_warping
+from tests.helpers.warping_reference import roi_warping as reference
 
 HEIGHT, WIDTH, CHANNELS = 9, 13, 3
 STRIDE = 16
@@ -34,38 +35,7 @@ def warp(features, boxes, size):
 
 
 def literal(features, boxes, size):
-    """The kernel of the source, bin by bin and in double precision."""
-    features = np.asarray(features, np.float64)
-    height, width, channels = features.shape
-    out = np.zeros((len(boxes), size, size, channels))
-    for box in range(len(boxes)):
-        x1, y1, x2, y2 = (math.floor(float(value) / STRIDE + 0.5) for value in boxes[box])
-        bin_height, bin_width = max(y2 - y1, 0) / size, max(x2 - x1, 0) / size
-        for row in range(size):
-            for column in range(size):
-                y, x = y1 + row * bin_height, x1 + column * bin_width
-                if y < -0.5 or y > height - 0.5 or x < -0.5 or x > width - 0.5:
-                    continue
-                y, x = max(y, 0), max(x, 0)
-                top, left = int(y), int(x)
-                if top >= height - 1:
-                    top = bottom = height - 1
-                    y = top
-                else:
-                    bottom = top + 1
-                if left >= width - 1:
-                    left = right = width - 1
-                    x = left
-                else:
-                    right = left + 1
-                down, across = y - top, x - left
-                out[box, row, column] = (
-                    (1 - down) * (1 - across) * features[top, left]
-                    + (1 - down) * across * features[top, right]
-                    + down * (1 - across) * features[bottom, left]
-                    + down * across * features[bottom, right]
-                )
-    return out
+    return reference(features, boxes, size, STRIDE)
 
 
 @pytest.fixture(scope="module")
