@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 SMALLEST_PARTS = 10
 """A RoI thinner than one of as many parts of a feature counts as that thick (FCIS, `psroi_pooling.cu`)."""
-ROIS_AT_ONCE = 64
+ROIS_AT_ONCE = 16
 """RoIs whose products of rows are held at a time, 21 * 7 * W * F values each."""
 
 
