@@ -9,6 +9,7 @@ two to ten times as fast and sums more exactly.
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +61,7 @@ def _backward(
     stride: int, padding: int, dilation: int, residuals: tuple[Array, Array], gradient: Array
 ) -> tuple[Array, Array]:
     # Chosen where the program is compiled, not by the default backend: a CPU program may be built beside a GPU.
-    form = {"stride": stride, "padding": padding, "dilation": dilation}
+    form: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
     return lax.platform_dependent(
         *residuals,
         gradient,
@@ -72,7 +73,7 @@ def _backward(
 conv2d.defvjp(_forward, _backward)
 
 
-def _xla_gradients(inputs: Array, kernel: Array, gradient: Array, **form: int) -> tuple[Array, Array]:
+def _xla_gradients(inputs: Array, kernel: Array, gradient: Array, **form: Any) -> tuple[Array, Array]:
     return jax.vjp(partial(_xla_conv2d, **form), inputs, kernel)[1](gradient)
 
 

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-SMALLEST_SIDE = 0.1
-"""Features; thinner RoIs count as this thick (FCIS, `psroi_pooling.cu`)."""
-ROIS_AT_ONCE = 64
+SMALLEST_PARTS = 10
+"""A RoI thinner than one of as many parts of a feature counts as that thick (FCIS, `psroi_pooling.cu`)."""
+ROIS_AT_ONCE = 16
 """RoIs whose products of rows are held at a time, 21 * 7 * W * F values each."""
 
 
@@ -67,17 +67,19 @@ def _over_chunks(pool, rows, columns):
 def _means(boxes, maps, cells, stride):
     """The weights of features in the cells' means along y [N, G, C / G, H] and along x [N, G, C / G, W]."""
     height, width, _, groups, _ = maps.shape
-    boxes = jnp.floor(jax.lax.stop_gradient(boxes) + 0.5) / stride
-    weigh = functools.partial(_means_along, cells=cells, groups=groups)
-    return weigh(boxes[:, 1], boxes[:, 3], length=height), weigh(boxes[:, 0], boxes[:, 2], length=width)
+    pixels = jnp.floor(jax.lax.stop_gradient(boxes) + 0.5).astype(jnp.int32)
+    weigh = functools.partial(_means_along, cells=cells, groups=groups, stride=stride)
+    return weigh(pixels[:, 1], pixels[:, 3], length=height), weigh(pixels[:, 0], pixels[:, 2], length=width)
 
 
-def _means_along(start, end, *, length, cells, groups):
-    cell = jnp.maximum(end - start, SMALLEST_SIDE) / cells
-    edges = start[:, None] + jnp.arange(cells + 1) * cell[:, None]
-    low = jnp.clip(jnp.floor(edges[:, :-1]), 0, length)
-    high = jnp.clip(jnp.ceil(edges[:, 1:]), 0, length)
+def _means_along(start, end, *, length, cells, groups, stride):
+    # In whole parts of a feature: as floats, an edge on the border of two features would be rounded to either.
+    unit = cells * stride * SMALLEST_PARTS
+    side = jnp.maximum((end - start) * SMALLEST_PARTS, stride)
+    edges = (start * cells * SMALLEST_PARTS)[:, None] + jnp.arange(cells + 1) * side[:, None]
+    low = jnp.clip(edges[:, :-1] // unit, 0, length)
+    high = jnp.clip(-(-edges[:, 1:] // unit), 0, length)
     places = jnp.arange(length)
     covered = (places >= low[..., None]) & (places < high[..., None])
-    weights = covered / jnp.maximum(high - low, 1)[..., None]
+    weights = covered / jnp.maximum(high - low, 1)[..., None].astype(jnp.float32)
     return weights.reshape(-1, groups, cells // groups, length)

@@ -1,10 +1,14 @@
-"""FCIS' position-sensitive pooling, cell by cell as `psroi_pooling.cu` of msracver/FCIS has it, and slow."""
+"""FCIS' position-sensitive pooling, cell by cell as `psroi_pooling.cu` of msracver/FCIS has it, and slow.
+
+In fractions, which leave no cell's edge that is on the border of two features to rounding.
+"""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 
-SMALLEST_SIDE = 0.1
+SMALLEST_SIDE = Fraction(1, 10)
 
 
 def position_sensitive_pool(maps, rois, cells, stride):
@@ -13,8 +17,8 @@ def position_sensitive_pool(maps, rois, cells, stride):
     pooled = np.zeros((len(rois), cells, cells, features))
     for number, roi in enumerate(rois):
         # C's round, which halves leave zero by.
-        x1, y1 = (math.floor(edge + 0.5) / stride for edge in roi[:2])
-        x2, y2 = ((math.floor(edge + 0.5) + 1) / stride for edge in roi[2:])
+        x1, y1 = (Fraction(math.floor(edge + 0.5), stride) for edge in roi[:2])
+        x2, y2 = (Fraction(math.floor(edge + 0.5) + 1, stride) for edge in roi[2:])
         cell_height = max(y2 - y1, SMALLEST_SIDE) / cells
         cell_width = max(x2 - x1, SMALLEST_SIDE) / cells
         for row in range(cells):

@@ -55,7 +55,11 @@ def test_the_mean_is_that_of_the_cells():
 @pytest.mark.parametrize("pool", [position_sensitive_pool, position_sensitive_mean])
 def test_gradients_are_those_of_finite_differences(pool):
     maps, boxes = jnp.asarray(random_maps(3, 4, features=1)), jnp.asarray(random_boxes(2, 3, 4))
-    check_grads(lambda maps: jnp.sin(pool(maps, boxes, CELLS, stride=STRIDE)), (maps,), order=1, modes=("rev",))
+
+    def curved(maps):
+        return jnp.sin(pool(jnp.asarray(maps), boxes, CELLS, stride=STRIDE))
+
+    check_grads(curved, (maps,), order=1, modes=("rev",), atol=1e-2, rtol=1e-2)
 
 
 def test_no_gradient_flows_to_the_boxes():

@@ -8,6 +8,7 @@ S = 21 mask cells a side.
 """
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING
 
 import jax
@@ -22,7 +23,7 @@ from amodal_jax.errors import require
 from amodal_jax.losses import Mean
 from amodal_jax.models.branch import Branch
 from amodal_jax.models.layers import Conv, OutputConv, normal_001
-from amodal_jax.models.mask_targets import MaskTargets
+from amodal_jax.models.mask_targets import MaskKind, MaskTargets
 from amodal_jax.models.networks import NetworkConfig
 from amodal_jax.models.one_level.candidates import Candidates
 from amodal_jax.models.one_level.regions import label_regions
@@ -81,7 +82,7 @@ class FCISConfig(NetworkConfig):
 
     def build(self, model: "ModelConfig", evaluation: EvaluationConfig) -> "FCIS":
         """The network."""
-        kinds = ("amodal", "inmodal") if model.heads.inmodal_mask else ("amodal",)
+        kinds: tuple[MaskKind, ...] = ("amodal", "inmodal") if model.heads.inmodal_mask else ("amodal",)
         return FCIS(
             config=self,
             preprocess=Preprocess(model.input),
@@ -99,7 +100,7 @@ class ScoreMaps(nn.Module):
     """Of the features that the maps are made of."""
     classes: int
     """K1."""
-    kinds: tuple[str, ...]
+    kinds: tuple[MaskKind, ...]
     """Of the masks."""
     dtype: DTypeLike = jnp.float32
     """Type of the arithmetic; the maps are float32."""
@@ -146,7 +147,7 @@ class FCIS(nn.Module):
     # ----- what others ask of a network
 
     @property
-    def mask_kinds(self) -> tuple[str, ...]:
+    def mask_kinds(self) -> tuple[MaskKind, ...]:
         """The kinds of masks that it predicts, of "amodal" and "inmodal"."""
         return self.score_maps.kinds
 
@@ -194,7 +195,7 @@ class FCIS(nn.Module):
         slots = regions.valid.shape
         labels = jnp.where(regions.positive, targets.labels.reshape(slots), 0)
 
-        def mask_loss(kind: str) -> Float[Array, "B N"]:
+        def mask_loss(kind: MaskKind) -> Float[Array, "B N"]:
             wanted = targets.masks(kind, CELLS, self.config.mask_target_threshold).reshape(*slots, CELLS, CELLS)
             cells = optax.sigmoid_binary_cross_entropy(mask_logits(pooled[kind], labels), wanted)
             return jnp.where(regions.positive, self.config.mask_weight * jnp.mean(cells, axis=(2, 3)), 0)
@@ -239,7 +240,7 @@ class FCIS(nn.Module):
         deltas = self._deltas(maps["box"], proposals.boxes)
         boxes = box_ops.decode(deltas, proposals.boxes, weights=self.roi.box_weights)
         boxes = jax.vmap(lambda of_image, size: box_ops.clip(of_image, size[0], size[1]))(boxes, sizes)
-        return proposals.replace(boxes=boxes)
+        return dataclasses.replace(proposals, boxes=boxes)
 
     def candidates(self, maps: dict[str, Float[Array, "B h w _ 7 7"]], regions: Proposals) -> Candidates:
         """The regions with class scores, and with masks of the best class that is not the background."""
@@ -254,12 +255,14 @@ class FCIS(nn.Module):
         )
 
     def _pool(self, maps: Float[Array, "B h w _ 7 7"], boxes: Float[Array, "B N 4"]) -> Float[Array, "B N 21 21 K1 2"]:
-        pooled = jax.vmap(lambda *image: position_sensitive_pool(*image, CELLS, stride=STRIDE))(maps, boxes)
+        pool = functools.partial(position_sensitive_pool, cells=CELLS, stride=STRIDE)
+        pooled = jax.vmap(lambda of_image, regions: pool(of_image, regions))(maps, boxes)
         return pooled.reshape(*pooled.shape[:-1], -1, PARTS)
 
     def _deltas(self, maps: Float[Array, "B h w 8 7 7"], boxes: Float[Array, "B N 4"]) -> Float[Array, "B N 4"]:
         of_objects = maps[..., -4:, :, :]
-        return jax.vmap(lambda *image: position_sensitive_mean(*image, CELLS, stride=STRIDE))(of_objects, boxes)
+        mean = functools.partial(position_sensitive_mean, cells=CELLS, stride=STRIDE)
+        return jax.vmap(lambda of_image, regions: mean(of_image, regions))(of_objects, boxes)
 
 
 def class_logits(pooled: Float[Array, "B N S S K1 2"]) -> Float[Array, "B N K1"]:

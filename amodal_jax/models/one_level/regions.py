@@ -3,6 +3,8 @@
 Shape shorthand in this module: B images, N regions, G ground-truth slots, S = N + G.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -50,4 +52,4 @@ def label_regions(
         return RoISamples(regions, matches.truth_index, matches.positive & counted, counted)
 
     samples = jax.vmap(of_image)(boxes, valid, truth.boxes, truth.valid, truth.crowd)
-    return samples.replace(valid=samples.valid & image_valid[:, None])
+    return dataclasses.replace(samples, valid=samples.valid & image_valid[:, None])

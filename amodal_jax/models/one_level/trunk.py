@@ -3,7 +3,7 @@
 Shape shorthand in this module: B images, h x w cells at stride 16, C channels.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from flax import linen as nn
 from jaxtyping import Array, Float
@@ -16,7 +16,7 @@ from amodal_jax.structures import AnchorScores, NetworkInput
 if TYPE_CHECKING:
     from amodal_jax.models.config import ModelConfig
 
-STRIDE = 16
+STRIDE: Final = 16
 """Input pixels a cell of the features."""
 
 

@@ -72,7 +72,9 @@ def regions_and_truth():
     corners = rng.uniform(0, [96, 64], (2, REGIONS - 4, 2, 2))
     far = np.concatenate([corners.min(axis=2), corners.max(axis=2) + 2], axis=-1)
     boxes = np.clip(np.concatenate([near, far], axis=1), 0, [96, 64, 96, 64]).astype(np.float32)
-    iou = np.stack([np.asarray(pairwise_iou(*pair)) for pair in zip(boxes, batch.truth.boxes, strict=True)])
+    iou = np.stack(
+        [np.asarray(pairwise_iou(*map(jnp.asarray, pair))) for pair in zip(boxes, batch.truth.boxes, strict=True)]
+    )
     iou = np.where(np.asarray(batch.truth.valid)[:, None], iou, -1)
     positive, index = iou.max(axis=2) >= 0.5, iou.argmax(axis=2).astype(np.int32)
     valid = rng.random((2, REGIONS)) < 0.9
