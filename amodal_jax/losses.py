@@ -50,12 +50,17 @@ def box_regression(
 
     `beta` is where the quadratic part ends: torchvision's 1/9.
     """
-    difference = jnp.abs(deltas - targets)
-    loss = jnp.where(difference < beta, 0.5 * difference**2 / beta, difference - 0.5 * beta)
+    loss = smooth_l1(deltas, targets, beta=beta)
     return Mean(
         jnp.sum(jnp.where((positive & valid)[:, None], loss, 0.0)),
         jnp.sum(valid, dtype=jnp.float32),
     )
+
+
+def smooth_l1(values: Float[Array, "*b"], targets: Float[Array, "*b"], *, beta: float) -> Float[Array, "*b"]:
+    """The smooth L1 distance of each value: quadratic up to a difference of `beta`, linear beyond (Fast R-CNN)."""
+    difference = jnp.abs(values - targets)
+    return jnp.where(difference < beta, 0.5 * difference**2 / beta, difference - 0.5 * beta)
 
 
 def classification(logits: Float[Array, "N K1"], labels: Int[Array, " N"], valid: Bool[Array, " N"]) -> Mean:

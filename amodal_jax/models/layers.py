@@ -87,13 +87,15 @@ class Conv(nn.Module):
     stride: int = 1
     """Step between the output's samples, in input pixels."""
     padding: int | None = None
-    """Zeros added to each border; half the kernel size, rounded down, when None."""
+    """Zeros added to each border; half the kernel size, rounded down, times the dilation when None."""
     use_bias: bool = True
     """Whether a bias is added."""
     dtype: DTypeLike = jnp.float32
     """Type of the arithmetic and of the output."""
     kernel_init: initializers.Initializer = msra_normal
     """Initialiser of the kernel; the bias starts at zero."""
+    dilation: int = 1
+    """Input pixels from one of the kernel's taps to the next."""
 
     @nn.compact
     def __call__(
@@ -103,8 +105,14 @@ class Conv(nn.Module):
         shape = (self.kernel_size, self.kernel_size, inputs.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         kernel = kernel if multiplier is None else kernel * multiplier
-        padding = self.kernel_size // 2 if self.padding is None else self.padding
-        outputs = conv2d(inputs.astype(self.dtype), kernel.astype(self.dtype), stride=self.stride, padding=padding)
+        padding = self.kernel_size // 2 * self.dilation if self.padding is None else self.padding
+        outputs = conv2d(
+            inputs.astype(self.dtype),
+            kernel.astype(self.dtype),
+            stride=self.stride,
+            padding=padding,
+            dilation=self.dilation,
+        )
         if self.use_bias:
             outputs = add_bias(outputs, self.param("bias", initializers.zeros, (self.features,), jnp.float32))
         return outputs

@@ -48,10 +48,13 @@ class MaskTargets:
         """The class of each region, where 0 is the background."""
         return jnp.take_along_axis(self.truth.labels, self.truth_index, axis=1).reshape(-1) + 1
 
-    def masks(self, kind: MaskKind, size: int) -> Float[Array, "BP M M"]:
-        """The amodal or the inmodal mask of each region's instance within the region, of `size` cells a side."""
+    def masks(self, kind: MaskKind, size: int, threshold: float = 0.5) -> Float[Array, "BP M M"]:
+        """The amodal or the inmodal mask of each region's instance within the region, of `size` cells a side.
+
+        A cell is 1 from the share `threshold` on that the mask covers of it.
+        """
         crops = self.truth.amodal_crops if kind == "amodal" else self.truth.inmodal_crops
-        targets = jax.vmap(lambda *image: mask_targets(*image, size=size))(
+        targets = jax.vmap(lambda *image: mask_targets(*image, size=size, threshold=threshold))(
             crops, self.truth.boxes, self.boxes, self.truth_index
         )
         return targets.reshape(-1, size, size)

@@ -38,7 +38,8 @@ class AnchorConfig:
     """The boxes that proposals start from, in pixels of the network's input."""
 
     sizes: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)
-    """Side of the square anchor; of a pyramid's detector one for each of P2..P6."""
+    """Side of the square anchor; of a pyramid's detector one for each of P2..P6, of one on
+    a single level all of them in each of its cells."""
     aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     """Heights over widths of the anchors of a cell."""
     rounded: bool = True
@@ -95,7 +96,7 @@ class RPNHead(nn.Module):
     """3x3 convolutions with ReLU, then objectness and box deltas of each anchor; shared by all levels."""
 
     channels: int
-    """Channels of the levels and of the hidden convolutions."""
+    """Channels of the hidden convolutions."""
     anchors_per_cell: int
     """Anchor sizes of a level times aspect ratios."""
     convolutions: int = 1
@@ -107,7 +108,7 @@ class RPNHead(nn.Module):
     def __call__(
         self, levels: Sequence[Float[Array, "B _ _ _"]]
     ) -> tuple[list[Float[Array, "B _"]], list[Float[Array, "B _ 4"]]]:
-        """Levels to objectness logits and box deltas of each, with anchors in the order row, column, ratio."""
+        """Levels to objectness logits and box deltas of each, with anchors in the order row, column, size, ratio."""
 
         def output(features: int, name: str) -> OutputConv:
             return OutputConv(features, dtype=self.dtype, kernel_init=normal_001, name=name)
@@ -135,20 +136,28 @@ class RegionProposalNetwork(nn.Module):
     anchors: AnchorConfig
     """Its anchors' settings."""
     strides: tuple[int, ...]
-    """Input pixels a cell of each level."""
+    """Input pixels a cell of each level: of several, which have an anchor size each, or of one, which has all sizes."""
     channels: int
-    """Of the levels."""
+    """Of the hidden convolutions."""
+    inputs: tuple[str, ...] = ("fpn",)
+    """The branches that the levels come through."""
     dtype: DTypeLike = jnp.float32
     """Type of the arithmetic."""
 
     def setup(self):
-        config = self.config
-        self.rpn_head = RPNHead(self.channels, len(self.anchors.aspect_ratios), config.convolutions, dtype=self.dtype)
+        anchors_per_cell = len(self.level_sizes[0]) * len(self.anchors.aspect_ratios)
+        self.rpn_head = RPNHead(self.channels, anchors_per_cell, self.config.convolutions, dtype=self.dtype)
 
     @property
     def branches(self) -> tuple[Branch, ...]:
         """Its runs of layers."""
-        return (Branch("rpn_head", inputs=("fpn",), late=("cls_logits", "bbox_pred")),)
+        return (Branch("rpn_head", inputs=self.inputs, late=("cls_logits", "bbox_pred")),)
+
+    @property
+    def level_sizes(self) -> tuple[tuple[float, ...], ...]:
+        """The anchor sizes of each level."""
+        sizes = self.anchors.sizes
+        return (sizes,) if len(self.strides) == 1 else tuple((size,) for size in sizes)
 
     def __call__(self, levels: Sequence[Float[Array, "B _ _ C"]], canvas: tuple[int, int]) -> AnchorScores:
         """What it says of the anchors of `levels`, which are of an input of `canvas` (height, width)."""
@@ -166,7 +175,7 @@ class RegionProposalNetwork(nn.Module):
             (canvas[0] // height, canvas[1] // width) if config.fitted_strides else (stride, stride)
             for (height, width), stride in zip(level_sizes, self.strides, strict=True)
         ]
-        return pyramid_anchors(level_sizes, strides, config.sizes, config.aspect_ratios, rounded=config.rounded)
+        return pyramid_anchors(level_sizes, strides, self.level_sizes, config.aspect_ratios, rounded=config.rounded)
 
     def propose(self, scores: AnchorScores, sizes: Int[Array, "B 2"], *, train: bool) -> Proposals:
         """The proposals of images that fill `sizes` (height, width) of the input canvas."""

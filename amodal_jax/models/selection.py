@@ -8,7 +8,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from amodal_jax.errors import require
 from amodal_jax.ops import boxes as box_ops
@@ -59,29 +59,43 @@ def select_detections(
     """One image's detections (torchvision's `postprocess_detections`).
 
     Every proposal is a candidate for every class, with the box that its class's deltas give, clipped to the image of
-    `height` x `width` input pixels; candidates over the score threshold go through NMS class by class. The best
-    `max_detections_per_class` of each class remain, and of those the best `max_detections`. D is no more than there can
-    be.
+    `height` x `width` input pixels; `keep_best` chooses among them.
     """
     scores = jax.nn.softmax(logits)[:, 1:].T  # [K, N]
     boxes = box_ops.decode(deltas[:, 1:], proposals.boxes[:, None], weights=box_weights)
     boxes = box_ops.clip(boxes, height, width).transpose(1, 0, 2)  # [K, N, 4]
-    sides = boxes[..., 2:] - boxes[..., :2]
-    valid = proposals.valid & (scores > settings.score_threshold) & (sides >= MINIMUM_SIDE).all(-1)
+    return keep_best(scores, boxes, proposals.valid, settings=settings)
 
-    def keep_in_class(candidates: tuple[Array, Array, Array]) -> Array:
-        class_boxes, class_scores, class_valid = candidates
+
+def keep_best(
+    scores: Float[Array, "K N"],
+    boxes: Float[Array, "K N 4"] | Float[Array, "N 4"],
+    valid: Bool[Array, " N"],
+    *,
+    settings: EvaluationConfig,
+) -> SelectedBoxes:
+    """One image's detections among candidates, each with a score of every class and a box of each or one for all.
+
+    Candidates over the score threshold go through NMS class by class. The best `max_detections_per_class` of each class
+    remain, and of those the best `max_detections`. D is no more than there can be.
+    """
+    boxes = jnp.broadcast_to(boxes, (*scores.shape, 4))
+    sides = boxes[..., 2:] - boxes[..., :2]
+    candidates = valid & (scores > settings.score_threshold) & (sides >= MINIMUM_SIDE).all(-1)
+
+    def keep_in_class(of_class: tuple[Array, Array, Array]) -> Array:
+        class_boxes, class_scores, class_valid = of_class
         return nms(class_boxes, class_scores, class_valid, settings.nms_threshold)
 
-    keep = jax.lax.map(keep_in_class, (boxes, scores, valid), batch_size=CLASSES_AT_ONCE)
-    of_class = min(settings.max_detections_per_class, scores.shape[1])
-    class_scores, places = jax.lax.top_k(jnp.where(keep, scores, -jnp.inf), of_class)  # [K, n]
+    keep = jax.lax.map(keep_in_class, (boxes, scores, candidates), batch_size=CLASSES_AT_ONCE)
+    count = min(settings.max_detections_per_class, scores.shape[1])
+    class_scores, places = jax.lax.top_k(jnp.where(keep, scores, -jnp.inf), count)  # [K, n]
     class_boxes = jnp.take_along_axis(boxes, places[..., None], axis=1)  # [K, n, 4]
     top_scores, top = jax.lax.top_k(class_scores.reshape(-1), min(settings.max_detections, class_scores.size))
     found = top_scores > -jnp.inf
     return SelectedBoxes(
         boxes=class_boxes.reshape(-1, 4)[top],
         scores=jnp.where(found, top_scores, 0.0),
-        labels=(top // of_class).astype(jnp.int32),
+        labels=(top // count).astype(jnp.int32),
         valid=found,
     )

@@ -9,6 +9,7 @@ two to ten times as fast and sums more exactly.
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,41 +22,51 @@ BLOCK_PIXELS = 512
 FEW_CHANNELS = 64  # input channels under which XLA's own kernel gradient is the faster one on a CPU
 
 
-@partial(jax.custom_vjp, nondiff_argnames=("stride", "padding"))
+@partial(jax.custom_vjp, nondiff_argnames=("stride", "padding", "dilation"))
 def conv2d(
-    inputs: Float[Array, "B H W I"], kernel: Float[Array, "R S I O"], stride: int = 1, padding: int = 0
+    inputs: Float[Array, "B H W I"],
+    kernel: Float[Array, "R S I O"],
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
 ) -> Float[Array, "B h w O"]:
     """Correlates `inputs` with `kernel`, both of one dtype, after padding all four borders with `padding` zeros.
 
-    The gradient is defined for reverse mode only.
+    The kernel's taps lie `dilation` input pixels apart. The gradient is defined for reverse mode only.
     """
     if kernel.shape[:2] == (1, 1) and padding == 0:
         # A strided 1x1 convolution reads a fraction of its input; XLA's CPU convolutions would not profit.
         inputs, stride = inputs[:, ::stride, ::stride], 1
-    return _xla_conv2d(inputs, kernel, stride, padding)
+    return _xla_conv2d(inputs, kernel, stride, padding, dilation)
 
 
-def _xla_conv2d(inputs: Array, kernel: Array, stride: int, padding: int) -> Array:
+def _xla_conv2d(inputs: Array, kernel: Array, stride: int, padding: int, dilation: int) -> Array:
     return lax.conv_general_dilated(
         inputs,
         kernel,
         window_strides=(stride, stride),
         padding=((padding, padding), (padding, padding)),
+        rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
 
 
-def _forward(inputs: Array, kernel: Array, stride: int, padding: int) -> tuple[Array, tuple[Array, Array]]:
-    return conv2d(inputs, kernel, stride, padding), (inputs, kernel)
+def _forward(
+    inputs: Array, kernel: Array, stride: int, padding: int, dilation: int
+) -> tuple[Array, tuple[Array, Array]]:
+    return conv2d(inputs, kernel, stride, padding, dilation), (inputs, kernel)
 
 
-def _backward(stride: int, padding: int, residuals: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+def _backward(
+    stride: int, padding: int, dilation: int, residuals: tuple[Array, Array], gradient: Array
+) -> tuple[Array, Array]:
     # Chosen where the program is compiled, not by the default backend: a CPU program may be built beside a GPU.
+    form: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
     return lax.platform_dependent(
         *residuals,
         gradient,
-        cpu=partial(_cpu_gradients, stride=stride, padding=padding),
-        default=partial(_xla_gradients, stride=stride, padding=padding),
+        cpu=partial(_cpu_gradients, **form),
+        default=partial(_xla_gradients, **form),
     )
 
 
@@ -81,7 +92,7 @@ doubling_conv2d.defvjp(lambda inputs, kernel: (doubling_conv2d(inputs, kernel), 
 
 def _halve(outputs: Array, kernel: Array) -> Array:
     """The convolution of stride 2 of which the doubling one is the gradient; cuDNN multiplies no zeros for either."""
-    return _xla_conv2d(outputs, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), 2, 1)
+    return _xla_conv2d(outputs, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), 2, 1, 1)
 
 
 def _doubled_by_spreading(inputs: Array, kernel: Array) -> Array:
@@ -118,21 +129,25 @@ def _doubled_by_blocks(inputs: Array, kernel: Array) -> Array:
     return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(batch, 2 * height, 2 * width, features)
 
 
-def _xla_gradients(inputs: Array, kernel: Array, gradient: Array, *, stride: int, padding: int) -> tuple[Array, Array]:
-    return jax.vjp(partial(_xla_conv2d, stride=stride, padding=padding), inputs, kernel)[1](gradient)
+def _xla_gradients(inputs: Array, kernel: Array, gradient: Array, **form: Any) -> tuple[Array, Array]:
+    return jax.vjp(partial(_xla_conv2d, **form), inputs, kernel)[1](gradient)
 
 
-def _cpu_gradients(inputs: Array, kernel: Array, gradient: Array, *, stride: int, padding: int) -> tuple[Array, Array]:
+def _cpu_gradients(
+    inputs: Array, kernel: Array, gradient: Array, *, stride: int, padding: int, dilation: int
+) -> tuple[Array, Array]:
     if stride == 1:
         # The same as XLA's, but in the layout for which it has a fast kernel.
         flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-        input_gradient = _xla_conv2d(gradient, flipped, 1, kernel.shape[0] - 1 - padding)
+        input_gradient = _xla_conv2d(gradient, flipped, 1, dilation * (kernel.shape[0] - 1) - padding, dilation)
     else:
-        input_gradient, _ = _xla_gradients(inputs, kernel, gradient, stride=stride, padding=padding)
-    return input_gradient, _kernel_gradient(inputs, kernel, gradient, stride=stride, padding=padding)
+        input_gradient, _ = _xla_gradients(inputs, kernel, gradient, stride=stride, padding=padding, dilation=dilation)
+    return input_gradient, _kernel_gradient(inputs, kernel, gradient, stride=stride, padding=padding, dilation=dilation)
 
 
-def _kernel_gradient(inputs: Array, kernel: Array, gradient: Array, *, stride: int, padding: int) -> Array:
+def _kernel_gradient(
+    inputs: Array, kernel: Array, gradient: Array, *, stride: int, padding: int, dilation: int
+) -> Array:
     """The sum over blocks of output pixels of the product of their windows [pixels, R*S*I] and gradients [pixels, O].
 
     A block is some rows of one image or some whole images, so few that its windows stay in the processor's cache.
@@ -151,7 +166,7 @@ def _kernel_gradient(inputs: Array, kernel: Array, gradient: Array, *, stride: i
     more_images, more_rows = image_blocks * block_batch - batch, row_blocks * block_height - height
     inputs = jnp.pad(inputs, ((0, more_images), (padding, padding + more_rows * stride), (padding, padding), (0, 0)))
     gradient = jnp.pad(gradient, ((0, more_images), (0, more_rows), (0, 0), (0, 0)))
-    window_rows = (block_height - 1) * stride + rows
+    window_rows = (block_height - 1) * stride + (rows - 1) * dilation + 1
 
     def add_block(index: Array, total: Array) -> Array:
         image, row = (index // row_blocks) * block_batch, (index % row_blocks) * block_height
@@ -163,8 +178,8 @@ def _kernel_gradient(inputs: Array, kernel: Array, gradient: Array, *, stride: i
         )
         windows = [
             block[:, i : i + (block_height - 1) * stride + 1 : stride, j : j + (width - 1) * stride + 1 : stride]
-            for i in range(rows)
-            for j in range(columns)
+            for i in range(0, rows * dilation, dilation)
+            for j in range(0, columns * dilation, dilation)
         ]
         return total + _product_over_pixels(jnp.concatenate(windows, axis=-1), block_gradient)
 

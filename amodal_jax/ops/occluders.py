@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32, Int, UInt8
 
 from amodal_jax.ops.boxes import pairwise_iou
-from amodal_jax.ops.masks import HALF, coverage, unpack_crops
+from amodal_jax.ops.masks import SLACK, coverage, unpack_crops
 from amodal_jax.records import CROP_SIZE
 
 _OVERLAP = 0.05  # IoU of the box of one object and the box of what is seen of another
@@ -117,7 +117,7 @@ def occluder_targets(
         return covered + share * occluders[truth_index, index][:, None, None]
 
     covered = jax.lax.fori_loop(0, count, add, jnp.zeros((len(boxes), size, size)))
-    return (covered >= HALF).astype(jnp.float32)
+    return (covered >= 0.5 - SLACK).astype(jnp.float32)
 
 
 def boundary(masks: Float[Array, "N M M"]) -> Float[Array, "N M M"]:

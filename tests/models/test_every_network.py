@@ -18,6 +18,7 @@ from tests.helpers.micro import image_keys, micro_batch, micro_config
 
 SECTIONS = {"mask": MaskConfig, "neck": NeckConfig, "network": NetworkConfig}
 KINDS = [(section, kind) for section, base in SECTIONS.items() for kind in kind_names(base)]
+ONE_LEVEL = {"fcis", "mnc"}  # networks without branches that guide each other
 # The queries of AISFormer's decoder begin at zero: of the values of its first attention there is the bias alone.
 SILENT = {"aisformer": {"['mask_head']['decoder']['self_attention']['value']['kernel']"}}
 
@@ -33,7 +34,9 @@ def nudged(variables):
 @pytest.mark.parametrize(("section", "kind"), KINDS)
 def test_a_kind_of_part_trains_and_finds(section, kind):
     guided = section != "mask" or find_kind(MaskConfig, kind, "model.mask").takes_guidance
-    choice = [f"--model.{section}.kind", kind, "--model.mlc.enabled", str(guided)]
+    branches = kind not in ONE_LEVEL
+    choice = [f"--model.{section}.kind", kind, "--model.mlc.enabled", str(guided and branches)]
+    choice += ["--model.occlusion.enabled", str(branches)]
     config = override(micro_config(heads=HeadConfig(fc_channels=16, channels=16)), choice)
     assert getattr(config.model, section).kind == kind
     assert from_json(to_json(config)) == config

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amodal_jax.models.backbones.resnet import BackboneConfig, ResNet
+from amodal_jax.models.backbones.resnet import BackboneConfig, BasicBlock, Bottleneck, ResNet
 from tests.helpers.backbone_golden import load_golden, seeded_variables
 
 
@@ -69,3 +69,27 @@ def test_compute_type():
     outputs, variables = shapes_of(resnet(18, width=8, dtype=jnp.bfloat16), jnp.zeros((1, 64, 64, 3)))
     assert {x.dtype for x in outputs} == {jnp.dtype(jnp.bfloat16)}
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_at_stride_16_the_last_stage_is_as_large_as_the_one_before(depth):
+    """With the same parameters, so that ImageNet's weights serve."""
+    image = jnp.zeros((1, 64, 96, 3))
+    plain, dilated = (ResNet(BackboneConfig(depth=depth, width=8), output_stride=stride) for stride in (32, 16))
+    (outputs, variables), (dilated_outputs, dilated_variables) = (shapes_of(net, image) for net in (plain, dilated))
+    assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, dilated_variables)
+    assert [level.shape for level in dilated_outputs[:3]] == [level.shape for level in outputs[:3]]
+    assert dilated_outputs[3].shape == (1, 4, 6, outputs[3].shape[-1])
+
+
+@pytest.mark.parametrize("block", [BasicBlock, Bottleneck])
+def test_a_dilated_block_sees_every_second_cell(block):
+    """At every second cell it gives what it would on a map of these cells alone."""
+    settings = {"width": 4, "stride": 1, "norm": "none"}
+    x = jax.random.normal(jax.random.key(0), (1, 8, 10, 3))
+    variables = jax.jit(block(**settings).init)(jax.random.key(1), x)
+    dilated = jax.jit(block(dilation=2, **settings).apply)(variables, x)
+    for row in (0, 1):
+        for column in (0, 1):
+            alone = jax.jit(block(**settings).apply)(variables, x[:, row::2, column::2])
+            np.testing.assert_allclose(dilated[:, row::2, column::2], alone, atol=1e-5)

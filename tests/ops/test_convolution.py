@@ -8,24 +8,33 @@ from amodal_jax.ops import convolution
 from amodal_jax.ops.convolution import conv2d
 
 CASES = [
-    # batch, height, width, input channels, output channels, kernel size, stride, padding
-    (2, 9, 11, 64, 24, 1, 1, 0),
-    (2, 9, 12, 64, 8, 1, 2, 0),
-    (2, 8, 11, 64, 16, 3, 1, 1),
-    (1, 9, 12, 64, 16, 3, 2, 1),
-    (2, 8, 13, 24, 8, 3, 2, 1),
-    (2, 7, 7, 64, 8, 3, 1, 0),
-    (1, 17, 22, 3, 16, 7, 2, 3),
-    (1, 6, 5, 64, 4, 5, 1, 4),
-    (1, 43, 64, 16, 24, 3, 1, 1),
-    (1, 43, 129, 16, 8, 3, 2, 1),
-    (41, 7, 7, 16, 8, 3, 1, 1),
+    # batch, height, width, input channels, output channels, kernel size, stride, padding, dilation
+    (2, 9, 11, 64, 24, 1, 1, 0, 1),
+    (2, 9, 12, 64, 8, 1, 2, 0, 1),
+    (2, 8, 11, 64, 16, 3, 1, 1, 1),
+    (1, 9, 12, 64, 16, 3, 2, 1, 1),
+    (2, 8, 13, 24, 8, 3, 2, 1, 1),
+    (2, 7, 7, 64, 8, 3, 1, 0, 1),
+    (1, 17, 22, 3, 16, 7, 2, 3, 1),
+    (1, 6, 5, 64, 4, 5, 1, 4, 1),
+    (1, 43, 64, 16, 24, 3, 1, 1, 1),
+    (1, 43, 129, 16, 8, 3, 2, 1, 1),
+    (41, 7, 7, 16, 8, 3, 1, 1, 1),
+    (2, 9, 12, 16, 8, 3, 1, 2, 2),
+    (1, 43, 64, 16, 24, 3, 1, 2, 2),
+    (2, 11, 13, 24, 8, 3, 2, 3, 3),
+    (1, 9, 8, 16, 8, 3, 1, 0, 2),
 ]
 
 
-def lax_conv(inputs, kernel, stride, padding):
+def lax_conv(inputs, kernel, stride, padding, dilation):
     return lax.conv_general_dilated(
-        inputs, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        inputs,
+        kernel,
+        (stride, stride),
+        [(padding, padding)] * 2,
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
 
 
@@ -35,19 +44,21 @@ def relative_error(actual, expected):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_values_and_gradients_are_those_of_lax(case):
-    batch, height, width, in_channels, out_channels, size, stride, padding = case
+    batch, height, width, in_channels, out_channels, size, *form = case
     rng = np.random.default_rng(0)
     inputs = jnp.asarray(rng.normal(size=(batch, height, width, in_channels)), jnp.float32)
     kernel = jnp.asarray(rng.normal(size=(size, size, in_channels, out_channels)), jnp.float32)
-    expected, expected_vjp = jax.vjp(lambda x, k: lax_conv(x, k, stride, padding), inputs, kernel)
-    actual, actual_vjp = jax.vjp(lambda x, k: conv2d(x, k, stride, padding), inputs, kernel)
+    expected, expected_vjp = jax.vjp(lambda x, k: lax_conv(x, k, *form), inputs, kernel)
+    actual, actual_vjp = jax.vjp(lambda x, k: conv2d(x, k, *form), inputs, kernel)
     assert actual.shape == expected.shape
     assert relative_error(actual, expected) < 1e-5
     cotangent = jnp.asarray(rng.normal(size=expected.shape), jnp.float32)
     for mine, theirs in zip(actual_vjp(cotangent), expected_vjp(cotangent), strict=True):
         assert relative_error(mine, theirs) < 1e-4
     # What other platforms run.
-    other = convolution._xla_gradients(inputs, kernel, cotangent, stride=stride, padding=padding)
+    other = convolution._xla_gradients(
+        inputs, kernel, cotangent, **dict(zip(("stride", "padding", "dilation"), form, strict=True))
+    )
     for mine, theirs in zip(other, expected_vjp(cotangent), strict=True):
         assert relative_error(mine, theirs) < 1e-5
 

@@ -183,3 +183,45 @@ def test_halves_in_the_frame_of_the_truth_box_count_as_covered():
     counts = cells.reshape(50, 28, 4, 28, 4).sum(axis=(2, 4))
     assert (counts == 8).mean() > 0.15
     np.testing.assert_array_equal(targets, counts >= 8)
+
+
+@pytest.mark.parametrize(("threshold", "expected"), [(0.25, [1, 1, 1, 0]), (0.4, [1, 1, 0, 0]), (0.75, [1, 0, 0, 0])])
+def test_the_threshold_is_the_covered_share_of_a_cell(threshold, expected):
+    """Of four cells that the mask covers whole, by a half, by a quarter and not."""
+    crop = np.zeros((112, 112), np.uint8)
+    for column, share in enumerate((28, 14, 7)):
+        crop[:, 28 * column : 28 * column + share] = 1
+    box = jnp.asarray([[0.0, 0, 112, 112]])
+    packed = jnp.asarray(np.packbits(crop, axis=1))[None]
+    target = masks.mask_targets(packed, box, box, jnp.zeros(1, jnp.int32), size=4, threshold=threshold)
+    np.testing.assert_array_equal(target[0], [expected] * 4)
+
+
+def test_mask_iou_is_that_of_areas():
+    """Of rectangles of whole cells in boxes that lie on each other, in part and not at all."""
+    crop = np.zeros((112, 112), bool)
+    crop[:56] = True  # the upper half
+    packed = jnp.asarray(np.packbits(crop, axis=1))[None]
+    truth = jnp.float32([[10, 20, 122, 132]])
+    half, full, none = np.zeros((7, 7), bool), np.ones((7, 7), bool), np.zeros((7, 7), bool)
+    half[:, :3] = True
+    cases = [
+        (full, [10, 20, 122, 132], 1 / 2),  # all of the box, of which a half is the object's
+        (full, [10, 20, 122, 76], 1),
+        (full, [10, 20, 66, 76], 1 / 2),  # a half of the object; the other half is outside the RoI
+        (full, [-46, 20, 66, 76], 1 / 3),  # as much beside the object as on it
+        (half, [10, 20, 122, 76], 3 / 7),
+        (none, [10, 20, 122, 132], 0),
+        (full, [200, 20, 222, 132], 0),
+        (full, [30, 30, 30, 30], 0),
+    ]
+    found = masks.mask_iou(
+        jnp.asarray(np.stack([case[0] for case in cases])),
+        jnp.float32([case[1] for case in cases]),
+        packed,
+        truth,
+        jnp.zeros(len(cases), jnp.int32),
+    )
+    np.testing.assert_allclose(found, [case[2] for case in cases], rtol=1e-5)
+    nothing = masks.mask_iou(jnp.asarray(none)[None], truth, jnp.zeros_like(packed), truth, jnp.zeros(1, jnp.int32))
+    np.testing.assert_array_equal(nothing, 0)

@@ -61,3 +61,33 @@ def test_no_candidates():
     samples = sampling.sample_balanced(jax.random.key(0), none, none, size=4, positive_fraction=0.5)
     assert samples.indices.shape == (4,)
     assert not samples.valid.any()
+
+
+@given(
+    st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=1, max_size=COUNT), st.sampled_from([1, 5, COUNT])
+)
+def test_the_hardest_are_those_of_a_sort(candidates, size):
+    losses, valid = np.array([loss for loss, _ in candidates]), np.array([valid for _, valid in candidates])
+    kept = sampling.sample_hardest(jnp.asarray(losses, jnp.float32), jnp.asarray(valid), size=size)
+    hardest = [place for place in np.argsort(-losses, kind="stable") if valid[place]][:size]
+    np.testing.assert_array_equal(np.flatnonzero(kept), sorted(hardest))
+
+
+@given(st.lists(st.sampled_from("pnf-"), min_size=COUNT, max_size=COUNT), st.integers(0, 2**31 - 1))
+def test_counts_of_grades(kinds, seed):
+    """Those of MNC's code, whose rounding is NumPy's; one grade does not fill the room of the other."""
+    size = 20
+    groups = [np.array(kinds) == kind for kind in "pnf"]
+    samples = sampling.sample_graded(
+        jax.random.key(seed), *map(jnp.asarray, groups), size=size, positive_fraction=0.3, near_fraction=0.85
+    )
+    positives = min(groups[0].sum(), 6)
+    near_room = int(np.round((size - positives) * 0.85))
+    counts = [positives, min(groups[1].sum(), near_room), min(groups[2].sum(), size - positives - near_room)]
+    indices, valid = np.asarray(samples.indices), np.asarray(samples.valid)
+    np.testing.assert_array_equal(valid, np.arange(size) < sum(counts))
+    np.testing.assert_array_equal(samples.positive, np.arange(size) < positives)
+    drawn = np.split(indices[valid], np.cumsum(counts)[:2])
+    for group, of_group in zip(groups, drawn, strict=True):
+        assert group[of_group].all()
+    assert len(set(indices[valid])) == valid.sum(), "drawn twice"

@@ -4,6 +4,7 @@ Shape shorthand in this module: B images, H x W input size, h x w output size, C
 """
 
 import dataclasses
+import functools
 from typing import ClassVar, Literal
 
 import jax
@@ -50,15 +51,17 @@ class BasicBlock(nn.Module):
     """Stride of the first convolution and of the shortcut."""
     norm: Norm
     """Normalisation after each convolution."""
+    dilation: int = 1
+    """Of both convolutions."""
     dtype: DTypeLike = jnp.float32
     """Type of the arithmetic."""
 
     @nn.compact
     def __call__(self, inputs: Float[Array, "B H W C"]) -> Float[Array, "B h w O"]:
-        conv1 = Conv(self.width, 3, self.stride, use_bias=False, dtype=self.dtype, name="conv1")
+        conv = functools.partial(Conv, use_bias=False, dtype=self.dtype, dilation=self.dilation)
+        conv1 = conv(self.width, 3, self.stride, name="conv1")
         x = relu(convolve_and_normalise(conv1, self.norm, "bn1", inputs))
-        conv2 = Conv(self.width, 3, use_bias=False, dtype=self.dtype, name="conv2")
-        x = convolve_and_normalise(conv2, self.norm, "bn2", x)
+        x = convolve_and_normalise(conv(self.width, 3, name="conv2"), self.norm, "bn2", x)
         return relu(x + shortcut(inputs, self.width, self.stride, self.norm, self.dtype))
 
 
@@ -73,6 +76,8 @@ class Bottleneck(nn.Module):
     """Normalisation after each convolution."""
     stride_in_1x1: bool = False
     """Whether the first 1x1 convolution takes the stride, as in MSRA's weights, rather than the 3x3 one."""
+    dilation: int = 1
+    """Of the 3x3 convolution."""
     dtype: DTypeLike = jnp.float32
     """Type of the arithmetic."""
 
@@ -81,7 +86,7 @@ class Bottleneck(nn.Module):
         stride_1x1, stride_3x3 = (self.stride, 1) if self.stride_in_1x1 else (1, self.stride)
         conv1 = Conv(self.width, 1, stride_1x1, use_bias=False, dtype=self.dtype, name="conv1")
         x = relu(convolve_and_normalise(conv1, self.norm, "bn1", inputs))
-        conv2 = Conv(self.width, 3, stride_3x3, use_bias=False, dtype=self.dtype, name="conv2")
+        conv2 = Conv(self.width, 3, stride_3x3, use_bias=False, dtype=self.dtype, dilation=self.dilation, name="conv2")
         x = relu(convolve_and_normalise(conv2, self.norm, "bn2", x))
         conv3 = Conv(4 * self.width, 1, use_bias=False, dtype=self.dtype, name="conv3")
         x = convolve_and_normalise(conv3, self.norm, "bn3", x)
@@ -103,6 +108,9 @@ class ResNet(nn.Module):
 
     config: BackboneConfig = BackboneConfig()
     """Its settings."""
+    output_stride: Literal[32, 16] = 32
+    """Input pixels a cell of the last stage. At 16 that stage takes no stride; its 3x3 convolutions are dilated by two
+    instead, so that they see what they would at 32, and ImageNet's weights serve (R-FCN, FCIS)."""
     dtype: DTypeLike = jnp.float32
     """Type of the arithmetic."""
 
@@ -115,11 +123,12 @@ class ResNet(nn.Module):
     @property
     def summary(self) -> str:
         """What it is, in a few words."""
-        return f"ResNet-{self.config.depth}, {self.config.norm.replace('_', ' ')}"
+        dilated = ", dilated to stride 16" if self.output_stride == 16 else ""
+        return f"ResNet-{self.config.depth}, {self.config.norm.replace('_', ' ')}{dilated}"
 
     @nn.compact
     def __call__(self, images: Float[Array, "B H W 3"]) -> tuple[Float[Array, "B _ _ _"], ...]:
-        """Normalised images to the stages' outputs C2, C3, C4, C5 at strides 4, 8, 16 and 32."""
+        """Normalised images to the stages' outputs C2, C3, C4, C5 at strides 4, 8, 16 and `output_stride`."""
         config = self.config
         conv1 = Conv(config.width, 7, 2, use_bias=False, dtype=self.dtype, name="conv1")
         x = relu(convolve_and_normalise(conv1, config.norm, "bn1", images))
@@ -129,14 +138,16 @@ class ResNet(nn.Module):
             x = jax.lax.stop_gradient(x)
         outputs = []
         for stage, blocks in enumerate(BLOCKS_PER_STAGE[config.depth], start=1):
+            dilated = stage == 4 and self.output_stride == 16
             for block in range(blocks):
-                stride = 2 if stage > 1 and block == 0 else 1
+                stride = 2 if stage > 1 and block == 0 and not dilated else 1
+                dilation = 2 if dilated else 1
                 name = f"layer{stage}_{block}"
                 width = config.width * 2 ** (stage - 1)
                 if config.depth == 18:
-                    x = BasicBlock(width, stride, config.norm, self.dtype, name=name)(x)
+                    x = BasicBlock(width, stride, config.norm, dilation, self.dtype, name=name)(x)
                 else:
-                    x = Bottleneck(width, stride, config.norm, config.stride_in_1x1, self.dtype, name=name)(x)
+                    x = Bottleneck(width, stride, config.norm, config.stride_in_1x1, dilation, self.dtype, name=name)(x)
             if config.frozen_stages >= stage + 1:
                 x = jax.lax.stop_gradient(x)
             outputs.append(x)
