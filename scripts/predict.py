@@ -1,6 +1,6 @@
 """Finds the objects in images: an overlay NAME.png and a NAME.json for each.
 
-python scripts/predict.py --checkpoint DIR IMAGE_OR_FOLDER ... --out DIR [--score-threshold 0.5] [--best]
+python scripts/predict.py --checkpoint DIR IMAGE_OR_FOLDER ... --out DIR [--score-threshold 0.5] [--best] [--flip]
 
 Images may be of any size and kind (grey, RGBA and 16-bit ones too). One that cannot be read is reported and skipped,
 and the exit status is then 1.
@@ -27,6 +27,9 @@ def main() -> int:
     parser.add_argument(
         "--score-threshold", type=float, default=0.5, help="of the objects in the overlays (%(default)s)"
     )
+    parser.add_argument(
+        "--flip", action="store_true", help="look at each image's mirror image as well, which takes twice the time"
+    )
     arguments = parser.parse_args()
     # Imported here, so that --help and a mistyped path do without JAX.
     with command_line.importing():
@@ -35,7 +38,9 @@ def main() -> int:
 
     command_line.keep_compilations()
     images = find_images(arguments.images)
-    predictor = Predictor.from_checkpoint(arguments.checkpoint, kind="best" if arguments.best else "last")
+    predictor = Predictor.from_checkpoint(
+        arguments.checkpoint, kind="best" if arguments.best else "last", flip=arguments.flip or None
+    )
     failures = predict_files(predictor, images, arguments.out, score_threshold=arguments.score_threshold)
     print(f"{len(images) - failures} of {len(images)} images predicted into {arguments.out}")
     return 1 if failures else 0

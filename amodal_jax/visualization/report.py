@@ -30,7 +30,8 @@ from amodal_jax.visualization.gallery import GalleryObject, Picture, gallery_car
 
 _IMAGE_BYTES = 8_000_000  # of all JPEGs together; base64 makes a third more of it
 _MOST_OBJECTS = 60  # detections of an image on the page, the best ones
-_NO_TERMS = ("gradient_norm", "learning_rate", "images_per_second")  # what else is logged of a step beside its losses
+# What else is logged of a step beside its losses.
+_NO_TERMS = ("gradient_norm", "learning_rate", "short_side", "images_per_second")
 _COUNTS = ("images", "detections", "occlusion_matches", "occlusion_from_masks")  # of an evaluation
 _PRECISION = re.compile(rf"(?:^|/)({'|'.join(KINDS)})/(AP|AP50)$")
 # What the figures are of.
