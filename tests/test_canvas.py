@@ -90,7 +90,7 @@ def test_what_fits_the_canvas_fits_that_of_every_short_side(height, width, usual
 @pytest.mark.parametrize(
     ("model_input", "canvases"),
     [
-        # KITTI's frames, which the longest side limits from 909 on.
+        # KITTI's frames, which the longest side limits from about 905 on.
         (InputConfig(), {400: (416, 1344), 600: (608, 2016), 800: (800, 2656), 1200: (1216, 3008)}),
         # Images of 4 : 3 alone, far from the longest side.
         (

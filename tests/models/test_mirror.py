@@ -20,6 +20,7 @@ from amodal_jax.structures import NetworkInput, Proposals, SelectedBoxes
 from tests.helpers.micro import CANVAS, loud, micro_config
 
 SIZES = np.array([[64, 96], [60, 80]], np.int32)  # (height, width), resized by 1 and by 16 / 15
+SIZES_OF_VIEWS = jnp.concatenate([SIZES, SIZES])
 
 
 def with_evaluation(config, **changes):
@@ -70,7 +71,8 @@ def test_views_are_the_images_and_each_in_its_own_mirror():
     pixels = np.random.default_rng(0).normal(size=(2, *CANVAS, 3)).astype(np.float32)
     for image, (height, width) in zip(pixels, SIZES, strict=True):
         image[height:], image[:, width:] = 0, 0
-    views = mirror.with_mirror_images(NetworkInput(jnp.asarray(pixels), SIZES, 2 * SIZES, truth=None))
+    inputs = NetworkInput(*map(jnp.asarray, (pixels, SIZES, 2 * SIZES)), truth=None)
+    views = mirror.with_mirror_images(inputs)
     np.testing.assert_array_equal(views.pixels, np.concatenate([pixels, mirrored(pixels)]))
     np.testing.assert_array_equal(views.sizes, np.concatenate([SIZES, SIZES]))
     np.testing.assert_array_equal(views.source_sizes, 2 * np.concatenate([SIZES, SIZES]))
@@ -81,24 +83,18 @@ def test_united_proposals_decode_to_the_mirrored_boxes_of_their_view(seed):
     rng = np.random.default_rng(seed)
     corners = rng.uniform(0, 50, (4, 5, 2))
     boxes = np.concatenate([corners, corners + rng.uniform(1, 30, (4, 5, 2))], axis=-1).astype(np.float32)
-    proposals = Proposals(boxes, rng.normal(size=(4, 5)).astype(np.float32), rng.random((4, 5)) < 0.5)
-    logits, deltas = rng.normal(size=(4, 5, 3)).astype(np.float32), rng.normal(size=(4, 5, 3, 4)).astype(np.float32)
-    sizes = np.concatenate([SIZES, SIZES])
-    united_logits, united_deltas, united, image_sizes = mirror.unite(
-        *map(jnp.asarray, (logits, deltas)), proposals, sizes
-    )
+    proposals = Proposals(*map(jnp.asarray, (boxes, rng.normal(size=(4, 5)), rng.random((4, 5)) < 0.5)))
+    logits, deltas = (jnp.asarray(rng.normal(size=(4, 5, 3, *more)), jnp.float32) for more in ((), (4,)))
+    united_logits, united_deltas, united, image_sizes = mirror.unite(logits, deltas, proposals, SIZES_OF_VIEWS)
 
     def decoded(some_boxes, some_deltas):
         return np.asarray(box_ops.decode(some_deltas, some_boxes[..., None, :], weights=(10.0, 10.0, 5.0, 5.0)))
 
-    found, of_views = decoded(united.boxes, united_deltas), decoded(jnp.asarray(boxes), jnp.asarray(deltas))
+    found, of_views = decoded(united.boxes, united_deltas), decoded(proposals.boxes, deltas)
     np.testing.assert_array_equal(image_sizes, SIZES)
     for image, (_, width) in enumerate(SIZES):
-        for ours, theirs in (
-            (united_logits, logits),
-            (united.scores, proposals.scores),
-            (united.valid, proposals.valid),
-        ):
+        pairs = ((united_logits, logits), (united.scores, proposals.scores), (united.valid, proposals.valid))
+        for ours, theirs in pairs:
             np.testing.assert_array_equal(ours[image], np.concatenate([theirs[image], theirs[2 + image]]))
         np.testing.assert_array_equal(found[image, :5], of_views[image])
         back = mirrored_boxes(of_views[2 + image].reshape(-1, 4), width).reshape(5, 3, 4)
@@ -107,8 +103,9 @@ def test_united_proposals_decode_to_the_mirrored_boxes_of_their_view(seed):
 
 def test_boxes_are_looked_at_where_they_lie_in_each_view():
     boxes = np.random.default_rng(0).uniform(0, 60, (2, 7, 4)).astype(np.float32)
-    selected = SelectedBoxes(boxes, np.ones((2, 7)), np.arange(14).reshape(2, 7), np.arange(14).reshape(2, 7) % 2 == 0)
-    views = mirror.in_both_views(selected, np.concatenate([SIZES, SIZES]))
+    labels = np.arange(14).reshape(2, 7)
+    selected = SelectedBoxes(*map(jnp.asarray, (boxes, np.ones((2, 7)), labels, labels % 2 == 0)))
+    views = mirror.in_both_views(selected, SIZES_OF_VIEWS)
     for image, (_, width) in enumerate(SIZES):
         np.testing.assert_array_equal(views.boxes[image], boxes[image])
         np.testing.assert_allclose(views.boxes[2 + image], mirrored_boxes(boxes[image], width), atol=1e-5)

@@ -128,10 +128,6 @@ def test_a_run_of_two_sizes_goes_on_bit_for_bit(tiny_dataset, tmp_path, capsys):
     for side, canvas in ((64, "64 x 96"), (32, "32 x 96")):
         first = sides.index(side) + 1
         assert said.count(f"step {first}: the first with a short side of {side}, on a canvas of {canvas}") == 1
-    assert read_metrics_log(tmp_path / "unbroken" / "metrics.jsonl")["short_side"] == dict(
-        enumerate(map(float, sides), start=1)
-    )
-
     train(with_train(config, steps=3), tmp_path / "broken")
     resumed = train(config, tmp_path / "broken")
     assert_bit_equal(resumed, expected)
@@ -140,6 +136,7 @@ def test_a_run_of_two_sizes_goes_on_bit_for_bit(tiny_dataset, tmp_path, capsys):
     for log in logs:
         log.pop("images_per_second", None)
     assert logs[0] == logs[1]
+    assert list(logs[0]["short_side"].values()) == sides
 
 
 def test_batches_are_the_same_whatever_the_sizes(tiny_dataset):
@@ -151,7 +148,6 @@ def test_batches_are_the_same_whatever_the_sizes(tiny_dataset):
     assert_bit_equal(one, other)
 
 
-@pytest.mark.parametrize("side", [32, 64])
 def test_at_a_size_the_input_alone_is_another():
     sized = at_size(CONFIG, 32)
     assert sized.model.input == at_short_side(CONFIG.model.input, 32)
