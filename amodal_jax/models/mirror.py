@@ -48,8 +48,8 @@ def mirror_boxes(boxes: Float[Array, "B N 4"], widths: Int[Array, " B"]) -> Floa
 
 def unite(
     logits: Float[Array, "V N K1"], deltas: Float[Array, "V N K1 4"], proposals: Proposals, sizes: Int[Array, "V 2"]
-) -> tuple[Float[Array, "B M K1"], Float[Array, "B M K1 4"], Proposals, Int[Array, "B 2"]]:
-    """The proposals of both views of an image as M = 2 N proposals in the image, with their class scores and deltas.
+) -> tuple[Float[Array, "B R K1"], Float[Array, "B R K1 4"], Proposals, Int[Array, "B 2"]]:
+    """The proposals of both views of an image as R = 2 N proposals in the image, with their class scores and deltas.
 
     Args:
       logits: class logits of each view's proposals.

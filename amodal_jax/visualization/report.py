@@ -129,9 +129,10 @@ def _missing(text: str) -> str:
 def _summary(config: Config) -> str:
     """The few fields that tell one experiment from another."""
     model, train = config.model, config.train
+    drawn = f" (in training {', '.join(map(str, train.short_sides))})" if train.short_sides else ""
     rows = {
         "Network": build_network(config).summary,
-        "Input": f"short side {model.input.short_side}, long side at most {model.input.long_side} pixels",
+        "Input": f"short side {model.input.short_side}{drawn}, long side at most {model.input.long_side} pixels",
         "Training": f"{train.steps:,} steps of {train.batch_size} images, {train.optimizer}, "
         f"learning rate {train.learning_rate:g} ({train.schedule}), seed {train.seed}",
         "Precision": model.compute_dtype,
