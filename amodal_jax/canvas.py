@@ -5,6 +5,7 @@ Sizes are (height, width). How an image is resized is a matter of its own size a
 canvases and refuse those that do not fit them; prediction takes larger ones where it has to.
 """
 
+import dataclasses
 from collections.abc import Iterable
 
 from amodal_jax.config import Config, InputConfig
@@ -44,6 +45,34 @@ def input_canvas(size: tuple[int, int], model_input: InputConfig, *, shared: boo
 def least_input_canvas(size: tuple[int, int]) -> tuple[int, int]:
     """The least input canvas that holds a resized image of `size`: multiples of 32."""
     return _round_up(size[0], _INPUT_STEP), _round_up(size[1], _INPUT_STEP)
+
+
+def at_short_side(model_input: InputConfig, short_side: int) -> InputConfig:
+    """The network's input for another short side; images keep to `long_side` as they do in all published sources.
+
+    The canvas is so large that every image fits it that fits the configuration's, and a multiple of 32: the
+    configuration's in proportion, but no larger than the longest side, and no smaller along a side that `long_side`
+    limits, as there an image can be as large with a smaller short side.
+
+    Args:
+      model_input: the configuration's.
+      short_side: at most `long_side`.
+    """
+    usual, longest = model_input.short_side, model_input.long_side
+    if short_side == usual:
+        return model_input
+
+    def bound(side: int) -> int:
+        # A side is rounded down: of one that has `side` whole pixels, up to another one was cut off.
+        in_proportion = (side + 1) * short_side // usual
+        if short_side > usual:
+            return min(in_proportion, longest)
+        if side >= longest - 1:
+            return side
+        return max(in_proportion, min(short_side, side))
+
+    height, width = least_input_canvas((bound(model_input.height), bound(model_input.width)))
+    return dataclasses.replace(model_input, short_side=short_side, height=height, width=width)
 
 
 def check_input_canvas(sizes: Iterable[tuple[int, tuple[int, int]]], model_input: InputConfig) -> None:

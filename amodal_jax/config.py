@@ -70,6 +70,8 @@ class TrainConfig:
     """Training steps."""
     batch_size: int = 8
     """Images of a step, of all devices together."""
+    short_sides: tuple[int, ...] = ()
+    """Short sides that each step's is drawn from, one named twice twice as often; empty: model.input.short_side."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """Stochastic gradient descent with momentum, or Adam with decoupled weight decay."""
     learning_rate: float = 0.02
@@ -108,6 +110,7 @@ class TrainConfig:
         require(0 <= self.momentum < 1, "train.momentum", "must be within [0, 1)")
         require(0 < self.warmup_factor <= 1, "train.warmup_factor", "must be within (0, 1]")
         require(list(self.decay_steps) == sorted(self.decay_steps), "train.decay_steps", "must be in order")
+        require(min(self.short_sides, default=1) > 0, "train.short_sides", "must be positive")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,3 +123,17 @@ class Config:
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    def __post_init__(self):
+        longest, network = self.model.input.long_side, self.model.network
+        for short_side in self.train.short_sides:
+            require(
+                short_side <= longest,
+                "train.short_sides",
+                f"must not be over model.input.long_side, which is {longest}, as {short_side} is",
+            )
+        require(
+            network.mirrors or not self.evaluation.flip,
+            "evaluation.flip",
+            f'must be false: networks of model.network.kind "{network.kind}" find nothing in mirror images',
+        )

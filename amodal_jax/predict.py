@@ -44,20 +44,27 @@ class Predictor:
         self._compiled: dict[tuple[int, int], Callable[..., Detections]] = {}
 
     @classmethod
-    def from_checkpoint(cls, path: str | Path, *, kind: Literal["last", "best"] = "last") -> "Predictor":
+    def from_checkpoint(
+        cls, path: str | Path, *, kind: Literal["last", "best"] = "last", flip: bool | None = None
+    ) -> "Predictor":
         """The predictor of a training run, or of an exported network.
 
         Args:
           path: the run directory, the folder of one checkpoint in it, or the folder of an export.
           kind: of a run directory the newest checkpoint, or the one that evaluated best.
+          flip: whether objects are those of an image and of its mirror image together (`models.mirror`), which takes
+            twice the time; None: as the run's configuration says in `evaluation.flip`.
 
         Raises:
           CheckpointError: there is no checkpoint, none is good, or its parameters are not those of its configuration.
+          ConfigError: the network does not look at mirror images.
         """
         # Imported here, as Orbax is only needed for this.
         from amodal_jax.runs.checkpoint_reader import load_checkpoint
 
         config, variables, _ = load_checkpoint(Path(path), kind=kind)
+        if flip is not None:
+            config = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, flip=flip))
         return cls(config, variables)
 
     @classmethod

@@ -22,6 +22,7 @@ from amodal_jax.structures import Batch
 from amodal_jax.training.evaluations import Evaluations
 from amodal_jax.training.feed import on_devices
 from amodal_jax.training.log import Log, StartedSteps
+from amodal_jax.training.multi_scale import StepOfDrawnSize
 from amodal_jax.training.optimizer import make_optimizer
 from amodal_jax.training.start import (
     check_beginning,
@@ -31,7 +32,6 @@ from amodal_jax.training.start import (
     with_class_names,
 )
 from amodal_jax.training.state import TrainState, first_state
-from amodal_jax.training.step import parallel_train_step
 from amodal_jax.training.stop_request import StopRequest
 
 
@@ -110,7 +110,6 @@ def train(
         step = int(state.step)
         saved = step or None
         state = jax.device_put(state, on_every_device())
-        parallel_step = parallel_train_step(network, optimizer, config)
 
         # ----- What the run says and writes
         first_process = jax.process_index() == 0
@@ -118,6 +117,7 @@ def train(
             _announce(config, workdir, step, images_a_device)
             write_config(workdir, config)
         log = stack.enter_context(contextlib.closing(Log(config, workdir, step, unlogged))) if first_process else None
+        take_step = StepOfDrawnSize(optimizer, config, log)
         last = stack.enter_context(contextlib.closing(CheckpointWriter(workdir, "last", config)))
         stop_request = StopRequest()
         evaluations = stack.enter_context(
@@ -137,7 +137,7 @@ def train(
         for batch, position_after in on_devices(batches, config):
             if step >= config.train.steps or started.stop_requested:
                 break
-            state, metrics = parallel_step(state, batch, stop_request.flags())
+            state, metrics = take_step(step, state, batch, stop_request.flags())
             step += 1
             position = position_after
             started.add(step, metrics)

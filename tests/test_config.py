@@ -113,3 +113,18 @@ def test_classes_must_differ():
 def test_unknown_configuration_lists_the_known_ones():
     with pytest.raises(ConfigError, match="asn_r50_fpn"):
         load_config("asn_r51_fpn")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--train.short-sides", "800,0"], "train.short_sides must be positive"),
+        (
+            ["--train.short-sides", "800,3200"],
+            "train.short_sides must not be over model.input.long_side, which is 3000, as 3200 is",
+        ),
+    ],
+)
+def test_sizes_that_no_image_can_have_are_refused(arguments, named):
+    with pytest.raises(ConfigError, match=named):
+        override(load_config("asn_r50_fpn"), arguments)

@@ -171,6 +171,19 @@ def test_the_folder_stands_in_for_a_run(exported, predictor):
         load_checkpoint(exported, kind="best")
 
 
+def test_flip_is_part_of_what_is_exported(predictor, tmp_path):
+    evaluation = dataclasses.replace(predictor.config.evaluation, flip=True)
+    flipping = Predictor(dataclasses.replace(predictor.config, evaluation=evaluation), predictor._variables)
+    folder, image = tmp_path / "flipping", noise(60, 90, seed=3)
+    export_network(flipping.config, predictor._variables, 7, folder, platforms=("cpu",))
+    (found,) = ExportedNetwork(folder)([image])
+    expected = flipping(image)
+    assert_same(found, expected)
+    assert not np.allclose(expected.scores, predictor(image).scores, atol=1e-3)
+    assert Predictor.from_checkpoint(folder).config == flipping.config
+    assert Predictor.from_checkpoint(folder, flip=False).config == predictor.config
+
+
 def test_another_canvas_for_every_platform(predictor, tmp_path):
     config = export_network(
         predictor.config, predictor._variables, 3, tmp_path / "out", platforms=PLATFORMS, canvas=(70, 120)

@@ -26,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--instance-maps", action="store_true", help="write KITTI's instance maps, DIR/instance/NAME.png, too"
     )
+    parser.add_argument(
+        "--flip", action="store_true", help="look at each image's mirror image as well, which takes twice the time"
+    )
     parser.add_argument("--class-ids", choices=("kitti", "own"), default="kitti", help="in the maps (%(default)s)")
 
 
@@ -38,7 +41,9 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
 
     command_line.keep_compilations()
     images = find_images(arguments.images)
-    predictor = Predictor.from_checkpoint(arguments.checkpoint, kind="best" if arguments.best else "last")
+    predictor = Predictor.from_checkpoint(
+        arguments.checkpoint, kind="best" if arguments.best else "last", flip=arguments.flip or None
+    )
     class_ids = map_class_ids(predictor, own=arguments.class_ids == "own") if arguments.instance_maps else None
     failures = predict_files(
         predictor, images, arguments.out, score_threshold=arguments.score_threshold, class_ids=class_ids

@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from amodal_jax import losses as loss
 from amodal_jax.losses import Mean
+from amodal_jax.models import mirror
 from amodal_jax.models.branch import Branch
 from amodal_jax.models.heads.box import BoxPredictor, TwoDenseBranch
 from amodal_jax.models.heads.convolutions import ConvolutionBranch, HeadConfig
@@ -135,7 +136,10 @@ class BoxStage(nn.Module):
     # ----- inference
 
     def select(self, features: RegionFeatures, proposals: Proposals, sizes: Int[Array, "B 2"]) -> SelectedBoxes:
-        """The detections among the proposals of images that fill `sizes` (height, width) of the input canvas."""
+        """The detections among the proposals of images that fill `sizes` (height, width) of the input canvas.
+
+        With `evaluation.flip` the B images are views, and the detections are of the half as many images that they show.
+        """
         hidden, _ = self.box_head(features)
         return self.choose(*self.box_predictor(hidden), proposals, sizes)
 
@@ -148,6 +152,9 @@ class BoxStage(nn.Module):
     ) -> SelectedBoxes:
         """`select` from the box branch's outputs."""
         slots = proposals.valid.shape
+        logits, deltas = logits.reshape(*slots, -1), deltas.reshape(*slots, -1, 4)
+        if self.evaluation.flip:
+            logits, deltas, proposals, sizes = mirror.unite(logits, deltas, proposals, sizes)
         return jax.vmap(
             lambda image_logits, image_deltas, image_proposals, size: select_detections(
                 image_logits,
@@ -158,7 +165,7 @@ class BoxStage(nn.Module):
                 box_weights=self.roi.box_weights,
                 settings=self.evaluation,
             )
-        )(logits.reshape(*slots, -1), deltas.reshape(*slots, -1, 4), proposals, sizes)
+        )(logits, deltas, proposals, sizes)
 
     def revisit(self, features: RegionFeatures) -> tuple[Float[Array, " BD"] | None, Guidance]:
         """The probabilities that final boxes are of occluded objects, and their guidance (paper section 4.3)."""

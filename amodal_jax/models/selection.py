@@ -36,6 +36,8 @@ class EvaluationConfig:
     """The most detections in an image: room for ten full classes. Empty room costs memory alone, 6 kB each."""
     mask_threshold: float = 0.5
     """Pixels of this probability on belong to a mask; with torchvision's paste, pixels over it."""
+    flip: bool = False
+    """Whether detections are those of an image and of its mirror image together (`models.mirror`)."""
     mask_paste: MaskPaste = "pixel_centres"
     """How masks come into the image; torchvision's way is for its own weights."""
 

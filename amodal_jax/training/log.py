@@ -11,6 +11,8 @@ from amodal_jax.errors import TrainingError
 from amodal_jax.runs.metric_writer import MetricWriter
 from amodal_jax.training.step import Metrics
 
+NO_TERMS = ("gradient_norm", "learning_rate", "short_side")  # what else is logged of a step beside its losses
+
 
 class Log:
     """The figures of the steps, averaged over `train.log_every` of them, and the progress line."""
@@ -39,7 +41,7 @@ class Log:
         means = {name: self.unlogged[name] / steps for name in figures}
         rate = self._timed_steps * self._batch_size / self._seconds if self._timed_steps else None
         self._writer.write(step, means | ({"images_per_second": rate} if rate else {}))
-        terms = {name: value for name, value in means.items() if name not in ("gradient_norm", "learning_rate")}
+        terms = {name: value for name, value in means.items() if name not in NO_TERMS}
         self._progress.update(step, terms, rate)
         self.unlogged, self._timed_steps, self._seconds = {}, 0, 0.0
 

@@ -24,7 +24,7 @@ from amodal_jax.structures import Batch
 from amodal_jax.training.optimizer import learning_rate_schedule
 from amodal_jax.training.state import TrainState
 
-Metrics = dict[str, Array]
+Metrics = dict[str, Array | float]
 
 
 def train_step(

@@ -32,7 +32,8 @@ from amodal_jax.visualization.pages import render
 
 _IMAGE_BYTES = 8_000_000  # of all JPEGs together; base64 makes a third more of it
 _MOST_OBJECTS = 60  # detections of an image on the page, the best ones
-_NO_TERMS = ("gradient_norm", "learning_rate", "images_per_second")  # what else is logged of a step beside its losses
+# What else is logged of a step beside its losses.
+_NO_TERMS = ("gradient_norm", "learning_rate", "short_side", "images_per_second")
 _COUNTS = ("images", "detections", "occlusion_matches", "occlusion_from_masks", "iou_matches")  # of an evaluation
 _PRECISION = re.compile(rf"(?:^|/)({'|'.join(KINDS)})/(AP|AP50)$")
 # What the figures are of.
@@ -148,9 +149,10 @@ def _read_results(path: Path) -> list[dict[str, Any]] | None:
 def _summary(config: Config) -> dict[str, str]:
     """The few fields that tell one experiment from another."""
     model, train = config.model, config.train
+    drawn = f" (in training {', '.join(map(str, train.short_sides))})" if train.short_sides else ""
     return {
         "Network": build_network(config).summary,
-        "Input": f"short side {model.input.short_side}, long side at most {model.input.long_side} pixels",
+        "Input": f"short side {model.input.short_side}{drawn}, long side at most {model.input.long_side} pixels",
         "Training": f"{train.steps:,} steps of {train.batch_size} images, {train.optimizer}, "
         f"learning rate {train.learning_rate:g} ({train.schedule}), seed {train.seed}",
         "Precision": model.compute_dtype,

@@ -38,6 +38,6 @@ class Options:
             self.config,
             model=dataclasses.replace(self.config.model, input=model_input),
             data=dataclasses.replace(self.config.data, canvas_height=self.height, canvas_width=self.width),
-            train=dataclasses.replace(self.config.train, batch_size=self.batch_size),
+            train=dataclasses.replace(self.config.train, batch_size=self.batch_size, short_sides=()),
             evaluation=dataclasses.replace(self.config.evaluation, batch_size=self.batch_size),
         )

@@ -31,6 +31,8 @@ def measure(options: Options) -> Report:
     detector = build_network(config)
     if not isinstance(detector, Detector):
         raise ConfigError(f"{config.name} is no network of a detector's parts")
+    if config.evaluation.flip:
+        raise ConfigError("evaluation.flip must be false here: the parts are timed on images without mirror images")
     variables = random_variables(config)
     batch = jax.tree.map(jnp.asarray, make_batch(draw_examples(options), config))
     report = Report()

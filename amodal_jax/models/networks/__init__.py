@@ -1,7 +1,7 @@
 """Whole networks, a file a kind: `model.network` names the one that a configuration is of."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from amodal_jax.models.kinds import Kind
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig(Kind):
     """The settings of a network."""
+
+    mirrors: ClassVar[bool] = False
+    """Whether it unites what it finds in an image and in its mirror image where `evaluation.flip` asks for it."""
 
     def build(self, model: "ModelConfig", evaluation: "EvaluationConfig") -> Any:
         """The network, a Flax module with what `amodal_jax.network.Network` asks for."""

@@ -4,7 +4,7 @@ Shape shorthand in this module: B images, H x W canvas of native pixels, D detec
 """
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 from flax import linen as nn
@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 
 from amodal_jax.errors import require
 from amodal_jax.losses import Mean
+from amodal_jax.models import mirror
 from amodal_jax.models.backbones.resnet import ResNet
 from amodal_jax.models.blocks import as_function, over_valid_blocks
 from amodal_jax.models.box_stage import BoxStage
@@ -43,6 +44,8 @@ Levels = tuple[Float[Array, "B _ _ C"], ...]
 @dataclasses.dataclass(frozen=True)
 class DetectorConfig(NetworkConfig):
     """Mask R-CNN and what is made of it; its parts have sections of their own."""
+
+    mirrors: ClassVar[bool] = True
 
     def check(self, model: "ModelConfig") -> None:
         """Refuses anchors that do not fit the levels.
@@ -167,14 +170,19 @@ class Detector(nn.Module):
         """The objects of each image; boxes in its own pixels.
 
         The paper's inference (section 4.3): scores and boxes come from the proposals; what NMS leaves goes through the
-        box and occlusion branches again, for the features that guide the masks and for the occlusion decision.
+        box and occlusion branches again, for the features that guide the masks and for the occlusion decision. With
+        `evaluation.flip` the mirror images are looked at as well (`models.mirror`).
         """
-        inputs = self.preprocess(images, sizes)
-        levels, scores = self.features(inputs)
-        proposals = self.rpn.propose(scores, inputs.sizes, train=False)
+        inputs, flip = self.preprocess(images, sizes), self.boxes.evaluation.flip
+        views = mirror.with_mirror_images(inputs) if flip else inputs
+        levels, scores = self.features(views)
+        proposals = self.rpn.propose(scores, views.sizes, train=False)
         features = self.pooling(levels, proposals.boxes, self.pooling.config.box_size)
-        selected = self.boxes.select(features, proposals, inputs.sizes)
-        occluded, masks = self.second_pass(levels, selected)
+        selected = self.boxes.select(features, proposals, views.sizes)
+        boxes_in_views = mirror.in_both_views(selected, views.sizes) if flip else selected
+        occluded, masks = self.second_pass(levels, boxes_in_views)
+        if flip:
+            occluded, masks = mirror.average(occluded, masks)
         return Detections(
             boxes=to_source(selected.boxes, inputs),
             scores=selected.scores,
