@@ -25,7 +25,7 @@ SMALL = Table(
     "table4",
     "A small table",
     "mask_rcnn",
-    (tables.TABLES["table4"].rows[1], Row("orcnn", "ORCNN", (30.9, 29.0, 26.4), ORCNN)),
+    (tables.TABLES["table5"].rows[2], Row("orcnn", "ORCNN", (30.9, 29.0, 26.4), ORCNN)),
 )
 STEPS = 7
 

@@ -8,6 +8,8 @@ from scripts.studies.tables import TABLES, chosen_tables, distinct_rows
 
 ROWS = distinct_rows(chosen_tables("all"))
 NAMED = {
+    "mnc": "mnc_r50",
+    "fcis": "fcis_r50",
     "orcnn": "orcnn_r50_fpn",
     "mask_rcnn": "mask_rcnn_r50_fpn",
     "asn": "asn_r50_fpn",
@@ -19,7 +21,8 @@ NAMED = {
 @pytest.mark.parametrize("name", ROWS)
 def test_a_row_is_the_network_of_its_name(name):
     changed = override(load_config("asn_r50_fpn"), list(ROWS[name].changes))
-    assert changed.model == load_config(NAMED.get(name, f"ablations/{name}")).model
+    named = load_config(NAMED.get(name, f"ablations/{name}"))
+    assert (changed.model, changed.evaluation) == (named.model, named.evaluation)
 
 
 def test_rows_of_one_name_are_one_network():
