@@ -98,8 +98,8 @@ def _class(evaluation: COCOeval, position: int) -> _Class:
         # COCOeval has moved crowds behind the others; its columns are in the order of the annotations.
         columns = sorted(one["gtIds"])
         rows, places = np.nonzero(shares >= thresholds[0])
-        overlap: np.ndarray = shares[rows, places]
-        reached = np.searchsorted(thresholds, overlap, side="right")
+        overlap = shares[rows, places]
+        reached = (overlap[:, None] >= thresholds).sum(axis=1)
         # Of two that overlap alike COCOeval takes the later one.
         order = np.lexsort((-places, -overlap, rows))
         for row, place, count in zip(
