@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+from amodal_jax.masks.segmentation import Rle
+
 Result = dict[str, Any]
 """One detection in COCO's results format: `image_id`, `category_id`, `bbox` (xywh, pixels), `score`, and in lists of
 masks `segmentation` (compressed run lengths); `occluded`, a probability, besides."""
@@ -15,8 +17,8 @@ class AnnotatedInstance:
     image_id: int
     category_id: int
     box: tuple[float, float, float, float]  # amodal, xywh in pixels
-    amodal_rle: dict  # COCO run lengths {"size": [H, W], "counts": str}
-    inmodal_rle: dict  # no pixel set where the instance is hidden entirely
+    amodal_rle: Rle
+    inmodal_rle: Rle  # no pixel set where the instance is hidden entirely
     occlusion_ratio: float  # invisible area / amodal area
     is_crowd: bool
 

@@ -99,7 +99,7 @@ def _class(evaluation: COCOeval, position: int) -> _Class:
         columns = sorted(one["gtIds"])
         rows, places = np.nonzero(shares >= thresholds[0])
         overlap = shares[rows, places]
-        reached = np.searchsorted(thresholds, overlap, side="right")
+        reached = (overlap[:, None] >= thresholds).sum(axis=1)
         # Of two that overlap alike COCOeval takes the later one.
         order = np.lexsort((-places, -overlap, rows))
         for row, place, count in zip(

@@ -36,7 +36,7 @@ def run(tmp_path_factory) -> Path:
     everywhere = NamedSharding(Mesh(np.array(jax.local_devices()), "batch"), PartitionSpec())
     with contextlib.closing(CheckpointWriter(workdir, "last", config)) as writer:
         for step in STEPS:
-            scaled = jax.tree.map(lambda x, step=step: x * np.float32(1 + step / 100), variables)
+            scaled = jax.tree.map(lambda x, step=step: x * np.float32(1 + step / 300), variables)
             writer.save(Checkpoint(step, jax.device_put(scaled, everywhere), None, None))
     return workdir
 
