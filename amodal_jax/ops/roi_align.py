@@ -1,4 +1,4 @@
-"""ROIAlign, and the bilinear sampling of a grid in each RoI that it is made of.
+"""ROIAlign.
 
 Shape shorthand: H, W feature size; C channels; N RoIs; S output size; P samples a bin along one side; L levels.
 """
@@ -10,9 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-
-Taps = tuple[Int[Array, "N S P"], Int[Array, "N S P"], Float[Array, "N S P"], Float[Array, "N S P"]]
-"""Along one axis: the two features that each sample lies between, the lower one first, and their weights."""
 
 ADAPTING_SAMPLES = 4
 """The most samples a bin along each side where their number adapts to the box; arrays have a place for each."""
@@ -131,10 +128,19 @@ def multilevel_roi_aligns(
 def _pool(features, boxes, levels, scales, output_sizes, sampling_ratio, aligned):
     """ROIAlign of each box from its level; `boxes`, `levels` and `output_sizes` have an entry for each set of boxes."""
     sizes = _sizes(features)
-    return tuple(
-        _sample(features, level, *_taps(sizes, each, level, scales, output_size, sampling_ratio, aligned))
-        for each, level, output_size in zip(boxes, levels, output_sizes, strict=True)
-    )
+    table = jnp.concatenate([feature.reshape(-1, feature.shape[-1]) for feature in features])
+    pooled = []
+    for each, level, output_size in zip(boxes, levels, output_sizes, strict=True):
+        start = jnp.asarray(np.cumsum([0] + [height * width for height, width in sizes[:-1]]))[level]
+        width = jnp.asarray([width for _, width in sizes])[level]
+        taps_y, taps_x = _taps(sizes, each, level, scales, output_size, sampling_ratio, aligned)
+        # Written out as a sum of gathers, XLA makes of it one loop over the output that runs along the channels and
+        # stores nothing in between: on two CPU cores some 20 times faster than gathering all corners first.
+        total = jnp.zeros((), jnp.float32)
+        for row, weight in _corners(start, width, taps_y, taps_x):
+            total += table[row].astype(jnp.float32) * weight[..., None]
+        pooled.append(total.astype(table.dtype))
+    return tuple(pooled)
 
 
 def _pool_forward(features, boxes, levels, scales, output_sizes, sampling_ratio, aligned):
@@ -150,95 +156,18 @@ def _pool_backward(scales, output_sizes, sampling_ratio, aligned, residuals, gra
         _taps(sizes, each, level, scales, output_size, sampling_ratio, aligned)
         for each, level, output_size in zip(boxes, levels, output_sizes, strict=True)
     )
-    of_features = _scatter(sizes, gradients, levels, taps)
-    dtype = gradients[0].dtype
-    return tuple(each.astype(dtype) for each in of_features), tuple(jnp.zeros_like(each) for each in boxes), None
-
-
-_pool.defvjp(_pool_forward, _pool_backward)
-
-
-@jax.custom_vjp
-def sample_grid(
-    features: tuple[Float[Array, "_ _ C"], ...], level: Int[Array, " N"], taps_y: Taps, taps_x: Taps
-) -> Float[Array, "N S S C"]:
-    """The sum over the samples of each bin, on a grid of bins in each RoI.
-
-    A sample is a product of weights along y and along x with the four features around it, so that what a caller puts
-    into the weights says whether bins are means, and what lies outside. Gradients reach features and weights.
-
-    Args:
-      features: of each level. Samples are summed in float32 whatever their type.
-      level: of each RoI.
-      taps_y: the samples of each bin along y, rows within the RoI's level.
-      taps_x: likewise columns along x.
-    """
-    return _sample(features, level, taps_y, taps_x)
-
-
-def _sample_grid_forward(features, level, taps_y, taps_x):
-    return sample_grid(features, level, taps_y, taps_x), (features, level, taps_y, taps_x)
-
-
-def _sample_grid_backward(residuals, gradient):
-    features, level, taps_y, taps_x = residuals
-    of_features = _scatter(_sizes(features), (gradient,), (level,), ((taps_y, taps_x),))
-    weights_y = _weight_gradients(features, level, taps_y, taps_x, gradient)
-    weights_x = _weight_gradients(
-        tuple(feature.swapaxes(0, 1) for feature in features), level, taps_x, taps_y, gradient.swapaxes(1, 2)
-    )
-    return tuple(each.astype(gradient.dtype) for each in of_features), None, weights_y, weights_x
-
-
-sample_grid.defvjp(_sample_grid_forward, _sample_grid_backward)
-
-
-def _weight_gradients(features, level, taps, across, gradient):
-    """The gradients of the weights of `taps`, along the features' first axis, given the taps `across`, its second."""
-    table, start, width = _table(features, level)
-    low, high, across_low, across_high = across
-
-    def of_samples(place):
-        """How much each feature along the first axis, summed over the other's samples, goes with the gradient."""
-        row = (start[:, None] + place * width[:, None])[..., None]
-        total = jnp.zeros((), jnp.float32)
-        for sample in range(low.shape[2]):
-            for column, weight in ((low, across_low), (high, across_high)):
-                values = table[row + column[:, None, :, sample]].astype(jnp.float32)
-                total += values * weight[:, None, :, sample, None]
-        return jnp.sum(total * gradient.astype(jnp.float32), axis=(2, 3))
-
-    found = (jnp.stack([of_samples(place[..., p]) for p in range(place.shape[2])], axis=-1) for place in taps[:2])
-    return None, None, *found
-
-
-def _sample(features, level, taps_y, taps_x):
-    table, start, width = _table(features, level)
-    # Written out as a sum of gathers, XLA makes of it one loop over the output that runs along the channels and stores
-    # nothing in between: on two CPU cores some 20 times faster than gathering all corners first.
-    total = jnp.zeros((), jnp.float32)
-    for row, weight in _corners(start, width, taps_y, taps_x):
-        total += table[row].astype(jnp.float32) * weight[..., None]
-    return total.astype(table.dtype)
-
-
-def _scatter(sizes, gradients, levels, taps):
-    """The gradients of the features, one for each level, from those of what was pooled in several sets of RoIs."""
-    return jax.lax.platform_dependent(
+    of_features = jax.lax.platform_dependent(
         gradients,
         levels,
         taps,
         cpu=functools.partial(_scatter_tiles, sizes),
         default=functools.partial(_scatter_rows, sizes),
     )
+    dtype = gradients[0].dtype
+    return tuple(each.astype(dtype) for each in of_features), tuple(jnp.zeros_like(each) for each in boxes), None
 
 
-def _table(features, level):
-    """The features of all levels as rows of one table, and the first row and the width of each RoI's level."""
-    sizes = _sizes(features)
-    table = jnp.concatenate([feature.reshape(-1, feature.shape[-1]) for feature in features])
-    start = jnp.asarray(np.cumsum([0] + [height * width for height, width in sizes[:-1]]))[level]
-    return table, start, jnp.asarray([width for _, width in sizes])[level]
+_pool.defvjp(_pool_forward, _pool_backward)
 
 
 def _sizes(features):

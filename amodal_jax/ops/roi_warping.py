@@ -10,11 +10,12 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
-
-from amodal_jax.ops.roi_align import Taps, sample_grid
+from jaxtyping import Array, Float, Int
 
 OUTSIDE = 0.5  # features beyond the first and the last one from which on a sample is 0
+
+Taps = tuple[Int[Array, "N S"], Int[Array, "N S"], Float[Array, "N S"], Float[Array, "N S"]]
+"""Along one axis: the two features that each sample lies between, the lower one first, and their weights."""
 
 
 def roi_warping(
@@ -46,7 +47,7 @@ def roi_warping(
     height, width, _ = features.shape
     taps_y = _taps(corners[:, 1], corners[:, 3], offset[0], output_size, height)
     taps_x = _taps(corners[:, 0], corners[:, 2], offset[1], output_size, width)
-    return sample_grid((features,), jnp.zeros(boxes.shape[0], jnp.int32), taps_y, taps_x)
+    return _sample(features, taps_y, taps_x)
 
 
 def max_warping(
@@ -63,7 +64,7 @@ def max_warping(
 
 
 def _taps(start: Float[Array, " N"], end: Float[Array, " N"], offset: float, output_size: int, length: int) -> Taps:
-    """Of each bin's only sample, along one axis of `length` features, the two around it and their weights."""
+    """Of each bin's sample, along one axis of `length` features."""
     step = jnp.maximum(end - start, 0) / output_size
     position = start[:, None] + (jnp.arange(output_size) + offset) * step[:, None]
     inside = (position >= -OUTSIDE) & (position <= length - 1 + OUTSIDE)
@@ -71,5 +72,64 @@ def _taps(start: Float[Array, " N"], end: Float[Array, " N"], offset: float, out
     position = jnp.where(inside & (position >= 0), jnp.where(position <= length - 1, position, length - 1), 0)
     low = jnp.floor(position).astype(jnp.int32)
     share = position - low
-    weights = ((1 - share) * inside, share * inside)
-    return low[..., None], jnp.minimum(low + 1, length - 1)[..., None], weights[0][..., None], weights[1][..., None]
+    return low, jnp.minimum(low + 1, length - 1), (1 - share) * inside, share * inside
+
+
+@jax.custom_vjp
+def _sample(features, taps_y, taps_x):
+    """The samples [N, S, S, C]; gradients reach the features and the weights of the taps."""
+    # Written out as a sum of gathers, XLA makes of it one loop over the output that stores nothing in between.
+    return sum(_corners(features, _pairs(taps_y), _pairs(taps_x))).astype(features.dtype)
+
+
+def _sample_forward(features, taps_y, taps_x):
+    return _sample(features, taps_y, taps_x), (features, taps_y, taps_x)
+
+
+def _sample_backward(residuals, gradient):
+    features, taps_y, taps_x = residuals
+    return (
+        _feature_gradient(features.shape[:2], taps_y, taps_x, gradient).astype(features.dtype),
+        _weight_gradients(features, taps_y, taps_x, gradient),
+        _weight_gradients(features.swapaxes(0, 1), taps_x, taps_y, gradient.swapaxes(1, 2)),
+    )
+
+
+_sample.defvjp(_sample_forward, _sample_backward)
+
+
+def _corners(features, pairs_y, pairs_x):
+    """What each of the features around them adds to the samples, in float32; pairs are of features and weights."""
+    table, width = features.reshape(-1, features.shape[-1]), features.shape[1]
+    for y, y_weight in pairs_y:
+        for x, x_weight in pairs_x:
+            weight = y_weight[:, :, None] * x_weight[:, None, :]
+            yield table[y[:, :, None] * width + x[:, None, :]].astype(jnp.float32) * weight[..., None]
+
+
+def _feature_gradient(size, taps_y, taps_x, gradient):
+    """The gradient [H, W, C] by matrix products: XLA would scatter it row by row on a CPU, in any order on a GPU."""
+    rows, columns = (
+        (low[..., None] == cells) * low_weight[..., None] + (high[..., None] == cells) * high_weight[..., None]
+        for (low, high, low_weight, high_weight), cells in zip((taps_y, taps_x), map(jnp.arange, size), strict=True)
+    )
+    by_rows = jnp.einsum("nsh,nstc->nthc", rows.astype(gradient.dtype), gradient)
+    # In one product over all RoIs: their sum needs no room of its own.
+    return jnp.einsum("ntw,nthc->hwc", columns.astype(gradient.dtype), by_rows, preferred_element_type=jnp.float32)
+
+
+def _weight_gradients(features, taps, across, gradient):
+    """The gradients of the weights of `taps`, along the features' first axis, given the taps `across`, its second."""
+
+    def of_weight(place):
+        samples = sum(_corners(features, [(place, jnp.ones(place.shape))], _pairs(across)))
+        return jnp.sum(samples * gradient.astype(jnp.float32), axis=(2, 3))
+
+    low, high, _, _ = taps
+    return None, None, of_weight(low), of_weight(high)
+
+
+def _pairs(taps):
+    """The lower features and their weights, and the upper ones and theirs."""
+    low, high, low_weight, high_weight = taps
+    return (low, low_weight), (high, high_weight)
