@@ -14,6 +14,7 @@ import optax
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from amodal_jax.cli.libraries import ignore_late_callbacks
 from amodal_jax.errors import CheckpointError, ConfigError
 from amodal_jax.network import build_network, initialise
 from amodal_jax.runs.checkpoint import Checkpoint
@@ -181,6 +182,7 @@ def test_the_best_is_kept_apart(run, variables):
 def test_the_last_good_one_is_used_and_said(run, variables, caplog, monkeypatch, item, kind):
     late = []
     monkeypatch.setattr(sys, "unraisablehook", late.append)
+    ignore_late_callbacks()  # as commands do
     damage(largest_file(run / "checkpoints" / "last" / "3" / item), kind)
     expected = checkpoint_of(2, variables)
     with caplog.at_level(logging.WARNING):
