@@ -12,6 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+# LLVM's optimisations take most of the suite's time, and change what is compiled in its speed alone.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
@@ -30,6 +32,41 @@ hypothesis.settings.load_profile("untimed")
 install_import_hook("amodal_jax", "beartype.beartype")
 
 
+# The files of tests and the rooms that compile networks, start processes or search for long. All else is marked `fast`.
+SLOW = frozenset(
+    {
+        "cli/test_interrupted_imports.py",
+        "data/kins/test_damaged_json.py",
+        "data/kins/test_odd_masks.py",
+        "data/synthetic",
+        "docs",
+        "input_pipeline",
+        "models/mask_heads",
+        "models/necks",
+        "models/test_bfloat16.py",
+        "models/test_detector.py",
+        "models/test_detector_values.py",
+        "models/test_every_network.py",
+        "models/test_extend.py",
+        "parallel",
+        "runs/test_checkpoint.py",
+        "runs/test_checkpoint_replacement.py",
+        "scripts",
+        "test_documents.py",
+        "test_evaluate.py",
+        "test_export.py",
+        "test_export_runner.py",
+        "test_predict.py",
+        "test_predict_files.py",
+        "test_train.py",
+        "visualization/test_report.py",
+        "weights/test_convert.py",
+        "weights/test_parity_detectron2.py",
+        "weights/test_parity_torchvision.py",
+        "weights/test_transfer.py",
+    }
+)
+
 MUCH_MEMORY = 5 << 28  # bytes, 1.25 GiB
 PEAKS = pytest.StashKey[dict[str, int]]()  # KiB, by process
 
@@ -47,6 +84,24 @@ def pytest_runtest_teardown(item, nextitem):
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)  # glibc would keep what is freed
     return result
+
+
+def is_slow(path: Path) -> bool:
+    """Whether a file of tests, or a room, is one of those of `SLOW`."""
+    inside = path.relative_to(ROOT / "tests")
+    return not SLOW.isdisjoint(place.as_posix() for place in (inside, *inside.parents))
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leaves the slow files unimported where only the fast ones are asked for: TensorFlow alone takes seconds."""
+    return True if config.option.markexpr == "fast" and is_slow(collection_path) else None
+
+
+def pytest_collection_modifyitems(items):
+    """Marks the fast tests."""
+    for item in items:
+        if not is_slow(item.path):
+            item.add_marker("fast")
 
 
 def pytest_configure(config):
