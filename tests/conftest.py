@@ -32,39 +32,38 @@ hypothesis.settings.load_profile("untimed")
 install_import_hook("amodal_jax", "beartype.beartype")
 
 
-# The files of tests and the rooms that compile networks, start processes or search for long. All else is marked `fast`.
-SLOW = frozenset(
-    {
-        "cli/test_interrupted_imports.py",
-        "data/kins/test_damaged_json.py",
-        "data/kins/test_odd_masks.py",
-        "data/synthetic",
-        "docs",
-        "input_pipeline",
-        "models/mask_heads",
-        "models/necks",
-        "models/test_bfloat16.py",
-        "models/test_detector.py",
-        "models/test_detector_values.py",
-        "models/test_every_network.py",
-        "models/test_extend.py",
-        "parallel",
-        "runs/test_checkpoint.py",
-        "runs/test_checkpoint_replacement.py",
-        "scripts",
-        "test_documents.py",
-        "test_evaluate.py",
-        "test_export.py",
-        "test_export_runner.py",
-        "test_predict.py",
-        "test_predict_files.py",
-        "test_train.py",
-        "visualization/test_report.py",
-        "weights/test_convert.py",
-        "weights/test_parity_detectron2.py",
-        "weights/test_parity_torchvision.py",
-        "weights/test_transfer.py",
-    }
+# The files of tests, and the rooms of them, that compile networks, start processes or search for long: those that take
+# longest first, which is the order in which they are run. All else is marked `fast`.
+SLOW = (
+    "test_train.py",
+    "test_documents.py",
+    "models/test_every_network.py",
+    "test_evaluate.py",
+    "weights/test_parity_torchvision.py",
+    "runs/test_checkpoint.py",
+    "models/test_detector_values.py",
+    "test_export.py",
+    "test_predict.py",
+    "models/mask_heads",
+    "models/test_detector.py",
+    "runs/test_checkpoint_replacement.py",
+    "scripts",
+    "data/kins/test_damaged_json.py",
+    "data/synthetic",
+    "weights/test_convert.py",
+    "weights/test_parity_detectron2.py",
+    "input_pipeline",
+    "visualization/test_report.py",
+    "weights/test_transfer.py",
+    "models/necks",
+    "models/test_bfloat16.py",
+    "models/test_extend.py",
+    "cli/test_interrupted_imports.py",
+    "test_predict_files.py",
+    "test_export_runner.py",
+    "parallel",
+    "data/kins/test_odd_masks.py",
+    "docs",
 )
 
 MUCH_MEMORY = 5 << 28  # bytes, 1.25 GiB
@@ -86,22 +85,25 @@ def pytest_runtest_teardown(item, nextitem):
     return result
 
 
-def is_slow(path: Path) -> bool:
-    """Whether a file of tests, or a room, is one of those of `SLOW`."""
+def place_in_slow(path: Path) -> int | None:
+    """Where in `SLOW` a file of tests is, or its room; None if it is a fast one."""
     inside = path.relative_to(ROOT / "tests")
-    return not SLOW.isdisjoint(place.as_posix() for place in (inside, *inside.parents))
+    names = {place.as_posix() for place in (inside, *inside.parents)}
+    return next((place for place, name in enumerate(SLOW) if name in names), None)
 
 
 def pytest_ignore_collect(collection_path, config):
     """Leaves the slow files unimported where only the fast ones are asked for: TensorFlow alone takes seconds."""
-    return True if config.option.markexpr == "fast" and is_slow(collection_path) else None
+    return True if config.option.markexpr == "fast" and place_in_slow(collection_path) is not None else None
 
 
 def pytest_collection_modifyitems(items):
-    """Marks the fast tests."""
+    """Marks the fast tests, and puts them behind the slow ones: a long file that began late would have all wait."""
+    places = {path: place_in_slow(path) for path in {item.path for item in items}}
     for item in items:
-        if not is_slow(item.path):
+        if places[item.path] is None:
             item.add_marker("fast")
+    items.sort(key=lambda item: len(SLOW) if places[item.path] is None else places[item.path])
 
 
 def pytest_configure(config):

@@ -42,7 +42,8 @@ def checkpoint_of(step, variables, metrics=None, unlogged=None):
     """The variables plus `step`, on all devices, with an optimiser's state and a position."""
     moved = jax.tree.map(lambda leaf: leaf + np.float32(step), variables)
     optimizer = make_optimizer(CONFIG.train, frozen=("backbone/conv1", "backbone/bn1", "backbone/layer1_"))
-    state = jax.tree.map(lambda leaf: leaf + 2 * step, optimizer.init(moved["params"]))
+    shapes = jax.eval_shape(optimizer.init, moved["params"])
+    state = jax.tree.map(lambda leaf: np.full(leaf.shape, 2 * step, leaf.dtype), shapes)
     everywhere = NamedSharding(Mesh(np.array(jax.local_devices()), "batch"), PartitionSpec())
     moved, state = jax.device_put((moved, state), everywhere)
     return Checkpoint(step, moved, state, {"batches": step}, metrics, unlogged)
