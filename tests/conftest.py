@@ -107,7 +107,9 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_configure(config):
-    """A place for what the processes say of their size."""
+    """A place for what the processes say of their size; and a look at whether what `SLOW` names is there."""
+    if gone := [name for name in SLOW if not (ROOT / "tests" / name).exists()]:
+        raise pytest.UsageError(f"SLOW in tests/conftest.py names what is not there: {', '.join(gone)}")
     config.stash[PEAKS] = {}
 
 
