@@ -4,8 +4,8 @@
 #     bash scripts/setup.sh
 #
 # Works from any directory. What is there and up to date is reused; after a change of requirements.txt or of the
-# Python it is made afresh. PYTHON names the interpreter; otherwise it is the first of python3, python3.13, python3.12
-# and python3.11 that is one of those that requirements.txt is locked for.
+# Python it is made afresh. PYTHON names the interpreter; otherwise it is the first of python3, python3.14, python3.13,
+# python3.12 and python3.11 that is one of those that requirements.txt is locked for.
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 venv="$root/.venv"
@@ -16,23 +16,23 @@ fail() {
 }
 
 # The bounds are those of requires-python in pyproject.toml.
-is_usable() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' >/dev/null 2>&1; }
+is_usable() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' >/dev/null 2>&1; }
 
 find_python() {
     local candidate
     if [[ -n "${PYTHON:-}" ]]; then
         is_usable "$PYTHON" ||
-            fail "PYTHON=$PYTHON is no Python 3.11, 3.12 or 3.13, which requirements.txt is locked for; name another one"
+            fail "PYTHON=$PYTHON is no Python 3.11, 3.12, 3.13 or 3.14, which requirements.txt is locked for; name another one"
         echo "$PYTHON"
         return
     fi
-    for candidate in python3 python3.13 python3.12 python3.11; do
+    for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
         if is_usable "$candidate"; then
             echo "$candidate"
             return
         fi
     done
-    fail "no Python 3.11, 3.12 or 3.13 found, which requirements.txt is locked for;" \
+    fail "no Python 3.11, 3.12, 3.13 or 3.14 found, which requirements.txt is locked for;" \
         "install one or name it: PYTHON=/path/to/python3.13 bash scripts/setup.sh"
 }
 

@@ -21,8 +21,10 @@ check() {
 check "ruff check" "$bin/ruff" check .
 check "ruff format --check" "$bin/ruff" format --check .
 check "mypy" "$bin/mypy"
-# One file's tests stay in one process, which shares what they compile and their module's fixtures.
-check "pytest" "$bin/python" -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --durations 15 "$@"
+# One file's tests stay in one process, which shares what they compile and their module's fixtures; the files begin in the
+# order of tests/conftest.py, the longest first, and not by their numbers of tests.
+check "pytest" "$bin/python" -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+    --durations 15 "$@"
 
 if ((${#failed[@]})); then
     printf 'test: failed: %s\n' "${failed[@]}" >&2

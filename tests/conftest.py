@@ -12,6 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+# LLVM's optimisations take most of the suite's time, and change what is compiled in its speed alone.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
@@ -29,6 +31,40 @@ hypothesis.settings.load_profile("untimed")
 # Left installed for the life of the process, so that whichever test first imports a module gets the checked one.
 install_import_hook("amodal_jax", "beartype.beartype")
 
+
+# The files of tests, and the rooms of them, that compile networks, start processes or search for long: those that take
+# longest first, which is the order in which they are run. All else is marked `fast`.
+SLOW = (
+    "test_train.py",
+    "test_documents.py",
+    "models/test_every_network.py",
+    "test_evaluate.py",
+    "weights/test_parity_torchvision.py",
+    "runs/test_checkpoint.py",
+    "models/test_detector_values.py",
+    "test_export.py",
+    "test_predict.py",
+    "models/mask_heads",
+    "models/test_detector.py",
+    "runs/test_checkpoint_replacement.py",
+    "scripts",
+    "data/kins/test_damaged_json.py",
+    "data/synthetic",
+    "weights/test_convert.py",
+    "weights/test_parity_detectron2.py",
+    "input_pipeline",
+    "visualization/test_report.py",
+    "weights/test_transfer.py",
+    "models/necks",
+    "models/test_bfloat16.py",
+    "models/test_extend.py",
+    "cli/test_interrupted_imports.py",
+    "test_predict_files.py",
+    "test_export_runner.py",
+    "parallel",
+    "data/kins/test_odd_masks.py",
+    "docs",
+)
 
 MUCH_MEMORY = 5 << 28  # bytes, 1.25 GiB
 PEAKS = pytest.StashKey[dict[str, int]]()  # KiB, by process
@@ -49,8 +85,31 @@ def pytest_runtest_teardown(item, nextitem):
     return result
 
 
+def place_in_slow(path: Path) -> int | None:
+    """Where in `SLOW` a file of tests is, or its room; None if it is a fast one."""
+    inside = path.relative_to(ROOT / "tests")
+    names = {place.as_posix() for place in (inside, *inside.parents)}
+    return next((place for place, name in enumerate(SLOW) if name in names), None)
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leaves the slow files unimported where only the fast ones are asked for: TensorFlow alone takes seconds."""
+    return True if config.option.markexpr == "fast" and place_in_slow(collection_path) is not None else None
+
+
+def pytest_collection_modifyitems(items):
+    """Marks the fast tests, and puts them behind the slow ones: a long file that began late would have all wait."""
+    places = {path: place_in_slow(path) for path in {item.path for item in items}}
+    for item in items:
+        if places[item.path] is None:
+            item.add_marker("fast")
+    items.sort(key=lambda item: len(SLOW) if places[item.path] is None else places[item.path])
+
+
 def pytest_configure(config):
-    """A place for what the processes say of their size."""
+    """A place for what the processes say of their size; and a look at whether what `SLOW` names is there."""
+    if gone := [name for name in SLOW if not (ROOT / "tests" / name).exists()]:
+        raise pytest.UsageError(f"SLOW in tests/conftest.py names what is not there: {', '.join(gone)}")
     config.stash[PEAKS] = {}
 
 

@@ -35,7 +35,7 @@ PACKAGE_ROOMS = {
     "network": {"config", "errors", "losses", "models", "records", "structures"},
     "summary": {"config", "network"},
     "input_pipeline": {"config", "errors", "files", "masks", "records", "structures"},
-    "runs": {"config", "config_json", "errors", "files", "network", "structures"},
+    "runs": {"config", "config_json", "errors", "files", "network", "parallel", "structures"},
     "weights": {"classes", "config", "config_json", "errors", "files", "models", "network", "runs"},
     "evaluation": {
         *("canvas", "cli", "config", "errors", "files", "input_pipeline", "masks", "models", "network", "occlusion"),

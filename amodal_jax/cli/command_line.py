@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from amodal_jax.cli.launcher import find_launch
+from amodal_jax.cli.libraries import silence_libraries
 from amodal_jax.errors import AmodalJaxError, ConfigError
 
 _ADVICE = {
@@ -46,10 +47,8 @@ def run(main: Callable[[], int | None]) -> None:
     one line `error: ...` and exits with 1; Ctrl-C exits with 130, SIGTERM with 143, and an output that
     nobody reads any more, silently, with 141. Anything else is a defect of the package, and keeps its traceback.
     """
-    # What these libraries, which scripts import in `main`, say of themselves and of damaged files is not for the user.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    with importing():
+        silence_libraries()
     logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
     usual = signal.signal(signal.SIGTERM, _terminate)
     usual_hook = sys.unraisablehook

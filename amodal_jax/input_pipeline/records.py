@@ -4,13 +4,13 @@ TFRecord files have no index; one is made by reading the records' headers when a
 milliseconds for a thousand records. Records hold boxes as TFDS' normalised [y1, x1, y2, x2].
 """
 
+import contextlib
 import os
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import absl.logging
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -18,9 +18,6 @@ import tensorflow_datasets as tfds
 from amodal_jax.config import Config
 from amodal_jax.errors import DataError, first_line
 from amodal_jax.masks import segmentation
-
-tf.config.set_visible_devices([], "GPU")  # they are JAX's
-absl.logging.set_verbosity(absl.logging.ERROR)  # TFDS warns of a deprecated attribute that only itself uses
 
 REPORT_FILE = "annotation_report.json"  # of our builder
 # TFRecord's framing of a record: its length and a checksum of it before, a checksum of its bytes after.
@@ -110,7 +107,14 @@ def _sound_counts(record: dict[str, Any], name: str, records: "Records") -> np.n
 
 
 def open_builder(config: Config) -> tfds.core.DatasetBuilder:
-    """Opens the newest version of the built dataset at `config.data.directory`."""
+    """Opens the newest version of the built dataset at `config.data.directory`.
+
+    From here on TensorFlow leaves the GPUs to JAX, unless the process has had it compute before.
+
+    Raises:
+      DataError: there is no such dataset, or it is damaged or of another kind.
+    """
+    _leave_gpus_to_jax()
     directory = Path(config.data.directory).expanduser()
     if not directory.is_dir():
         raise DataError(
@@ -137,6 +141,12 @@ def open_builder(config: Config) -> tfds.core.DatasetBuilder:
         lacks = f"its records have no {', '.join(missing)}" if missing else "its records are in no TFRecord files"
         raise DataError(f"{directory}: is a dataset of another kind ({lacks}); build it with scripts/build_dataset.py")
     return builder
+
+
+def _leave_gpus_to_jax() -> None:
+    """Keeps a TensorFlow that knows GPUs from taking their memory, nearly all of it, as it reads its first record."""
+    with contextlib.suppress(RuntimeError):  # it has taken what it was going to take
+        tf.config.set_visible_devices([], "GPU")
 
 
 class Records:

@@ -25,6 +25,16 @@ def is_first_process() -> bool:
     return jax.process_index() == 0
 
 
+def synchronise(what: str) -> None:
+    """Waits for all processes at this point, where there are several.
+
+    Args:
+      what: names the point, in the same words in every process; JAX refuses to go on where they differ.
+    """
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
+
+
 def any_process(flag: bool) -> bool:
     """Whether the flag is set in any process."""
     if jax.process_count() == 1:

@@ -15,6 +15,7 @@ from amodal_jax.config import Config
 from amodal_jax.config_json import from_json
 from amodal_jax.errors import CheckpointError, ConfigError, first_line
 from amodal_jax.network import Variables, build_network, initialise
+from amodal_jax.parallel.processes import synchronise
 from amodal_jax.runs import parameters_file
 from amodal_jax.runs.checkpoint import Checkpoint, checksum_of
 from amodal_jax.runs.directory import (
@@ -29,7 +30,6 @@ from amodal_jax.runs.directory import (
     read_config,
     step_of,
 )
-from amodal_jax.runs.orbax_manners import ignore_late_callbacks, synchronise
 
 _logger = logging.getLogger(__name__)
 
@@ -262,7 +262,6 @@ def _read_arrays(path: Path, item: str, like: Any, checksum: int) -> Any:
                     f"{path}: does not fit the configuration: {item} {name} is {there or 'absent'} in the checkpoint "
                     f"and {here or 'absent'} in the network"
                 )
-        ignore_late_callbacks()
         try:
             # Restored as NumPy arrays: the devices that it was saved from may not be here.
             arrays = reader.restore(path / item, jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like))

@@ -19,6 +19,7 @@ from amodal_jax.config_json import to_json
 from amodal_jax.errors import CheckpointError, first_line
 from amodal_jax.files.atomic import make_folder, replacing
 from amodal_jax.network import Variables
+from amodal_jax.parallel.processes import synchronise
 from amodal_jax.runs.checkpoint import ITEMS, Checkpoint, checksum_of
 from amodal_jax.runs.directory import (
     REPLACED,
@@ -27,7 +28,6 @@ from amodal_jax.runs.directory import (
     checkpoints_folder,
     write_config,
 )
-from amodal_jax.runs.orbax_manners import ignore_late_callbacks, synchronise
 
 _LATE_WRITES = 10.0  # seconds
 
@@ -45,7 +45,6 @@ class CheckpointWriter:
         keep = config.train.keep_checkpoints if kind == "last" else 1
         # On the same file system as the folder, and not in it, where one of this step is.
         self._replacements = self._folder.with_name(f"{kind}.replacements")
-        ignore_late_callbacks()
         try:
             self._tidy()  # what a killed process has left
             synchronise("checkpoints tidied")

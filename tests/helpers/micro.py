@@ -1,11 +1,13 @@
 """The smallest network and batch that exercise every part, for tests whose time is XLA's compilation."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from amodal_jax import losses
 from amodal_jax.config import (
     AnchorConfig,
     BackboneConfig,
@@ -19,8 +21,9 @@ from amodal_jax.config import (
     RPNConfig,
     TrainConfig,
 )
+from amodal_jax.network import Network, Variables
 from amodal_jax.records import PACKED_CROP_SHAPE
-from amodal_jax.structures import Batch, GroundTruth
+from amodal_jax.structures import Batch, Detections, GroundTruth
 
 CANVAS = (64, 96)
 SLOTS = 6
@@ -74,6 +77,35 @@ def micro_batch(images: int, seed: int = 0) -> Batch:
 def image_keys(images: int, seed: int = 0) -> jax.Array:
     """A sampling key for each image."""
     return jax.random.split(jax.random.key(seed), images)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def loss_means(network: Network, variables: Variables, batch: Batch, keys: jax.Array) -> dict[str, jax.Array]:
+    """The loss terms of a batch.
+
+    All that is an array is an argument here and in what follows: XLA would take what a jitted function closes over for
+    constants, and fold the whole network over them with its interpreter. And equal networks are compiled once.
+    """
+    return {name: losses.mean(term) for name, term in network.apply(variables, batch, keys, method="losses").items()}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def loss_and_gradients(
+    network: Network, variables: Variables, batch: Batch, keys: jax.Array
+) -> tuple[tuple[jax.Array, dict[str, jax.Array]], Variables]:
+    """The loss of a batch and its terms, and the gradients by the parameters."""
+
+    def loss(params: Variables) -> tuple[jax.Array, dict[str, jax.Array]]:
+        means = loss_means(network, {**variables, "params": params}, batch, keys)
+        return sum(means.values()), means
+
+    return jax.value_and_grad(loss, has_aux=True)(variables["params"])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def detections(network: Network, variables: Variables, images: jax.Array, sizes: jax.Array) -> Detections:
+    """What a network finds in images."""
+    return network.apply(variables, images, sizes, method="detect")
 
 
 def loud(variables, size=1.0):

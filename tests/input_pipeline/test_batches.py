@@ -60,6 +60,19 @@ def test_names_and_sizes_are_the_datasets(config):
     assert split_size(config, "train[:4]") == 4
 
 
+def test_a_dataset_that_is_opened_leaves_the_gpus_to_jax(config, monkeypatch):
+    hidden = []
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda *arguments: hidden.append(arguments))
+    split_size(config, "train")
+    assert hidden == [([], "GPU")]
+
+    def too_late(*arguments):
+        raise RuntimeError("Visible devices cannot be modified after being initialized")
+
+    monkeypatch.setattr(tf.config, "set_visible_devices", too_late)
+    assert split_size(config, "train") == TRAIN_IMAGE_COUNT
+
+
 def test_a_batch_holds_what_the_files_say(config, tiny_dataset):
     scenes = tiny_dataset.parents[2] / "scenes"
     content = json.loads((scenes / "update_train_2020.json").read_text())

@@ -5,23 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amodal_jax import losses
 from amodal_jax.config import BackboneConfig, EvaluationConfig, HeadConfig, MLCConfig, OcclusionConfig
 from amodal_jax.models import blocks
 from amodal_jax.network import build_network, initialise
 from amodal_jax.structures import SelectedBoxes
 from amodal_jax.summary import summarise
 from configs import load_config
-from tests.helpers.micro import image_keys, micro_batch, micro_config
+from tests.helpers.micro import detections, image_keys, loss_and_gradients, loss_means, micro_batch, micro_config
 
 NO_ASN = {"occlusion": OcclusionConfig(enabled=False), "mlc": MLCConfig(enabled=False)}
 HEADS = HeadConfig(fc_channels=16, channels=8)
-
-
-def _total(detector, variables, batch, keys):
-    terms = detector.apply(variables, batch, keys, method="losses")
-    means = {name: losses.mean(term) for name, term in terms.items()}
-    return sum(means.values()), means
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +28,7 @@ def test_every_parameter_gets_a_gradient(micro):
     _, detector, variables = micro
     batch, keys = micro_batch(2), image_keys(2)
     # The background's own mask and box deltas are never a target, so whole arrays are looked at, not single values.
-    gradients, means = jax.jit(jax.grad(lambda v: _total(detector, v, batch, keys), has_aux=True))(variables)
+    (_, means), gradients = loss_and_gradients(detector, variables, batch, keys)
     assert set(means) == {
         "rpn_objectness",
         "rpn_box",
@@ -46,7 +39,7 @@ def test_every_parameter_gets_a_gradient(micro):
         "inmodal_mask",
     }
     assert all(np.isfinite(value) and value > 0 for value in means.values()), means
-    silent = [path for path, leaf in jax.tree_util.tree_leaves_with_path(gradients["params"]) if not jnp.any(leaf)]
+    silent = [path for path, leaf in jax.tree_util.tree_leaves_with_path(gradients) if not jnp.any(leaf)]
     assert not silent, [jax.tree_util.keystr(path) for path in silent]
 
 
@@ -57,8 +50,8 @@ def test_filler_images_change_no_loss(micro):
     filled = batch.replace(
         valid=jnp.array([True, False]), truth=batch.truth.replace(valid=batch.truth.valid & np.array([[True], [False]]))
     )
-    expected = jax.jit(lambda: _total(detector, variables, alone, keys[:1])[1])()
-    found = jax.jit(lambda: _total(detector, variables, filled, keys)[1])()
+    expected = loss_means(detector, variables, alone, keys[:1])
+    found = loss_means(detector, variables, filled, keys)
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-5, err_msg=name)
 
@@ -67,7 +60,7 @@ def test_an_image_without_instances_trains_on_background_alone(micro):
     _, detector, variables = micro
     batch = micro_batch(1)
     batch = batch.replace(truth=batch.truth.replace(valid=np.zeros_like(batch.truth.valid)))
-    means = jax.jit(lambda: _total(detector, variables, batch, image_keys(1))[1])()
+    means = loss_means(detector, variables, batch, image_keys(1))
     assert means["amodal_mask"] == means["inmodal_mask"] == means["box"] == means["rpn_box"] == 0
     assert means["classification"] > 0
     assert means["rpn_objectness"] > 0
@@ -76,9 +69,7 @@ def test_an_image_without_instances_trains_on_background_alone(micro):
 def test_detections_are_ordered_masked_and_within_the_image(micro):
     _, detector, variables = micro
     batch = micro_batch(3)
-    found = jax.jit(lambda images, sizes: detector.apply(variables, images, sizes, method="detect"))(
-        batch.images, batch.sizes
-    )
+    found = detections(detector, variables, batch.images, batch.sizes)
     assert found.amodal_masks.shape == found.inmodal_masks.shape == (3, 10, 28, 28)
     assert found.valid.any()
     assert (jnp.diff(found.scores, axis=1) <= 0).all()
@@ -102,8 +93,8 @@ def test_blocks_of_the_second_pass_agree_with_one_large_block(micro, monkeypatch
     found = []
     for size in (3, 10):
         monkeypatch.setattr(blocks, "BLOCK", size)
-        detect = jax.jit(lambda: detector.apply(variables, batch.images, batch.sizes, method="detect"))
-        found.append(detect())
+        detect = jax.jit(lambda v, images, sizes: detector.apply(v, images, sizes, method="detect"))  # traced anew
+        found.append(detect(variables, batch.images, batch.sizes))
     for first, second in zip(jax.tree.leaves(found[0]), jax.tree.leaves(found[1]), strict=True):
         np.testing.assert_allclose(first, second, atol=1e-5)
 
@@ -129,9 +120,8 @@ def test_the_second_pass_runs_over_what_is_there_whatever_the_room(found, called
 def test_the_other_image_of_a_batch_does_not_matter(micro):
     _, detector, variables = micro
     batch = micro_batch(2)
-    detect = jax.jit(lambda images, sizes: detector.apply(variables, images, sizes, method="detect"))
-    together = detect(batch.images, batch.sizes)
-    swapped = detect(batch.images[::-1], batch.sizes[::-1])
+    together = detections(detector, variables, batch.images, batch.sizes)
+    swapped = detections(detector, variables, batch.images[::-1], batch.sizes[::-1])
     np.testing.assert_allclose(together.boxes, swapped.boxes[::-1], atol=1e-3)
     np.testing.assert_allclose(together.amodal_masks, swapped.amodal_masks[::-1], atol=1e-4)
 

@@ -116,8 +116,8 @@ def regions(scene):
 class Opened(Detector):
     """A detector whose methods may be any functions of it: Flax sets a module up when it is called by a method."""
 
-    def call(self, function):
-        return function(self)
+    def call(self, function, *arguments):
+        return function(self, *arguments)
 
 
 def open_network(config):
@@ -224,14 +224,17 @@ def test_losses_of_given_samples(variables, levels, scene, regions):
         placed,
     )
 
-    def loss_terms(self):
+    def loss_terms(self, levels):
         truth = self.preprocess(batch.images, batch.sizes, batch.truth).truth
         return self.loss_terms(levels, scores, anchor_samples, regions, truth, image_keys(2))
 
-    terms = jax.jit(lambda v: detector.apply(v, loss_terms, method="call"))(variables)
-    outputs = jax.jit(
-        lambda v: detector.apply(v, lambda self: branch_outputs(self, levels, regions.boxes, 1), method="call")
-    )(variables)
+    def outputs_of_branches(self, levels):
+        return branch_outputs(self, levels, regions.boxes, 1)
+
+    terms, outputs = (
+        jax.jit(lambda v, levels, method=method: detector.apply(v, method, levels, method="call"))(variables, levels)
+        for method in (loss_terms, outputs_of_branches)
+    )
     truth_boxes = input_boxes(batch)
     expected = {"rpn_objectness": 0.0, "rpn_box": 0.0} | region_losses(outputs, scene, regions)
     for image, slot in zip(*np.nonzero(valid), strict=True):
@@ -258,7 +261,7 @@ def test_masks_and_occlusion_of_given_boxes(variables, levels, scene, regions, l
     boxes = jnp.concatenate([regions.boxes, regions.boxes[:, :4] + 3], axis=1)
     selected = SelectedBoxes(boxes, jnp.zeros((2, 20)), jnp.asarray(labels), jnp.asarray(valid))
 
-    def all_of_it(self):
+    def all_of_it(self, levels):
         truth = self.preprocess(batch.images, batch.sizes, batch.truth).truth
         _, guidance = self.boxes.losses(self.pooling(levels, regions.boxes, 7), regions, truth)
         targets = MaskTargets.of(regions, truth, ROIS // 4)
@@ -267,7 +270,8 @@ def test_masks_and_occlusion_of_given_boxes(variables, levels, scene, regions, l
         sampled = branch_outputs(self, levels, regions.boxes, layer)
         return self.second_pass(levels, selected), branch_outputs(self, levels, boxes, layer), terms, sampled
 
-    found, outputs, terms, sampled = jax.jit(lambda v: detector.apply(v, all_of_it, method="call"))(variables)
+    run = jax.jit(lambda v, levels: detector.apply(v, all_of_it, levels, method="call"))
+    found, outputs, terms, sampled = run(variables, levels)
     occlusion = np.asarray(outputs["occlusion"]).reshape(2, 20, 2)
     occluded = 1 / (1 + np.exp(occlusion[..., 0] - occlusion[..., 1]))
     found_occluded, found_masks = found

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amodal_jax import losses
 from amodal_jax.config import HeadConfig
 from amodal_jax.config_json import from_json, override, to_json
 from amodal_jax.models.kinds import find_kind, kind_names
@@ -14,7 +13,7 @@ from amodal_jax.models.necks import NeckConfig
 from amodal_jax.models.networks import NetworkConfig
 from amodal_jax.network import build_network, initialise
 from configs import config_names, load_config
-from tests.helpers.micro import image_keys, micro_batch, micro_config
+from tests.helpers.micro import detections, image_keys, loss_and_gradients, micro_batch, micro_config
 
 SECTIONS = {"mask": MaskConfig, "neck": NeckConfig, "network": NetworkConfig}
 KINDS = [(section, kind) for section, base in SECTIONS.items() for kind in kind_names(base)]
@@ -44,16 +43,13 @@ def test_a_kind_of_part_trains_and_finds(section, kind):
     variables = initialise(network, config, jax.random.key(0))
     batch = micro_batch(2)
 
-    def loss(params):
-        terms = network.apply({**variables, "params": params}, batch, image_keys(2), method="losses")
-        return sum(map(losses.mean, terms.values()))
-
-    value, gradients = jax.jit(jax.value_and_grad(loss))(nudged(variables["params"]))
+    moved = {**variables, "params": nudged(variables["params"])}
+    (value, _), gradients = loss_and_gradients(network, moved, batch, image_keys(2))
     assert np.isfinite(value)
     assert value > 0
     leaves = jax.tree_util.tree_leaves_with_path(gradients)
     assert {jax.tree_util.keystr(path) for path, leaf in leaves if not jnp.any(leaf)} == SILENT.get(kind, set())
-    found = jax.jit(lambda: network.apply(variables, batch.images, batch.sizes, method="detect"))()
+    found = detections(network, variables, batch.images, batch.sizes)
     assert found.valid.any()
     for name in ("amodal", "inmodal"):
         masks = getattr(found, f"{name}_masks")

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 
 import configs
-from amodal_jax import losses
 from amodal_jax.config_json import from_json, override, to_json
 from amodal_jax.errors import ConfigError
 from amodal_jax.models import mask_heads
 from amodal_jax.models.kinds import kind_names
 from amodal_jax.models.mask_heads import MaskConfig
 from amodal_jax.network import build_network, initialise
-from tests.helpers.micro import image_keys, micro_batch, micro_config
+from tests.helpers.micro import detections, image_keys, loss_and_gradients, micro_batch, micro_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,17 +51,8 @@ def test_the_new_head_is_a_kind_like_the_others(page):
     variables = initialise(network, micro, jax.random.key(0))
     assert set(variables["params"]["shared_mask_head"]) == {"conv1", "conv2", "conv3", "up", "amodal", "inmodal"}
     batch = micro_batch(2)
-
-    @jax.jit
-    def loss_and_gradients(params):
-        def loss(params):
-            terms = network.apply({"params": params}, batch, image_keys(2), method="losses")
-            return sum(map(losses.mean, terms.values()))
-
-        return jax.value_and_grad(loss)(params)
-
-    loss, gradients = loss_and_gradients(variables["params"])
+    (loss, _), gradients = loss_and_gradients(network, variables, batch, image_keys(2))
     assert np.isfinite(loss)
     assert all(np.any(leaf) for leaf in jax.tree.leaves(gradients["shared_mask_head"]))
-    found = jax.jit(lambda: network.apply(variables, batch.images, batch.sizes, method="detect"))()
+    found = detections(network, variables, batch.images, batch.sizes)
     assert found.amodal_masks.shape == found.inmodal_masks.shape == (2, 10, 28, 28)

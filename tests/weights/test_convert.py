@@ -39,6 +39,14 @@ def seeded(layout: Layout) -> dict[str, np.ndarray]:
     return {name: seeded_weight(name, value.shape) for name, value in flat(layout).items()}
 
 
+@pytest.fixture(autouse=True)
+def one_device(monkeypatch):
+    """As on a machine of one: real networks would lie on each of eight in whole when they are written."""
+    one = jax.devices()[:1]
+    for name in ("devices", "local_devices"):
+        monkeypatch.setattr(jax, name, lambda: one)
+
+
 @pytest.fixture(scope="module")
 def resnet18() -> dict[str, np.ndarray]:
     """What torchvision's classifier saves."""
