@@ -152,7 +152,7 @@ def _drawn(
     for index in sorted(range(len(objects)), key=lambda index: -_area(objects[index])):
         shown, key = objects[index], keys[index]
         amodal, inmodal = (_decode(rle, shown, image_size) for rle in (shown.amodal_rle, shown.inmodal_rle))
-        both = amodal is not None and inmodal is not None
+        hidden = None if amodal is None or inmodal is None else amodal & ~inmodal
         x1, y1, x2, y2 = (f"{value:.1f}" for value in shown.box)
         box = f"M{x1},{y1} {x2},{y1} {x2},{y2} {x1},{y2}Z"
         outlined = amodal if amodal is not None else inmodal
@@ -166,7 +166,7 @@ def _drawn(
                 box=box,
                 outline=box if outlined is None else mask_path(outlined),
                 visible=None if inmodal is None else mask_path(inmodal),
-                hidden=mask_path(amodal & ~inmodal, _SMALLEST_HIDDEN) if both else "",
+                hidden="" if hidden is None else mask_path(hidden, _SMALLEST_HIDDEN),
             )
         )
     return found
