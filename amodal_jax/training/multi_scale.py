@@ -73,7 +73,9 @@ class StepOfDrawnSize:
         if short_side not in self._compiled:
             self._compiled[short_side] = self._new(step, short_side)
         state, metrics = self._compiled[short_side](state, batch, stop_requests)
-        return state, metrics | ({"short_side": short_side} if self._config.train.short_sides else {})
+        if self._config.train.short_sides:
+            metrics["short_side"] = short_side
+        return state, metrics
 
     def _new(self, step: int, short_side: int) -> Callable[[TrainState, Batch, Any], tuple[TrainState, Metrics]]:
         config = at_size(self._config, short_side)
