@@ -75,3 +75,15 @@ def test_no_gradient_enters():
 
     gradient = jax.grad(loss)(jnp.asarray([[0.0, 0, 5, 5], [0, 0, 5, 6]]))
     np.testing.assert_array_equal(gradient, [[1] * 4, [0] * 4])
+
+
+@pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 100])
+def test_both_forms_agree(count):
+    """The one of CPUs and the one of GPUs, of which only the first runs within the tests."""
+    rng = np.random.default_rng(count)
+    before = np.tri(count, k=-1, dtype=bool)
+    suppressed_by = jnp.asarray(before & (rng.random((count, count)) < 0.2))
+    valid = jnp.asarray(rng.random(count) < 0.9)
+    bytes_, words = nms._keep_by_bytes(suppressed_by, valid), nms._keep_by_words(suppressed_by, valid)
+    np.testing.assert_array_equal(words, bytes_)
+    assert not count or bytes_.any()
