@@ -1,6 +1,9 @@
 """Trains a network, or goes on with a run: the same command again resumes it.
 
-python scripts/train.py CONFIG --workdir DIR [--init CHECKPOINT] [--section.field value ...]
+python scripts/train.py CONFIG --workdir DIR [--preset DATASET] [--init CHECKPOINT] [--section.field value ...]
+
+CONFIG is of KINS; --preset puts the sizes and the schedule of another dataset in it, in epochs of the one that is
+trained on.
 
 A run goes on from its own last checkpoint; one that has none starts from the weights of CHECKPOINT, another run or what
 scripts/import_weights.py wrote, or else from random ones. What those weights expect of the network (the image's
@@ -29,6 +32,7 @@ def main() -> None:
     with command_line.importing():
         from amodal_jax.config_json import field_lines, override
         from configs import config_names, load_config
+        from configs.presets import load_preset, preset_names
 
     names = [name for name in sys.argv[1:] if name in config_names()]
     fields = field_lines(load_config(names[0] if names else "asn_r50_fpn"))
@@ -40,24 +44,30 @@ def main() -> None:
     )
     parser.add_argument("config", metavar="CONFIG", help=f"one of {', '.join(config_names())}")
     parser.add_argument("--workdir", type=Path, required=True, metavar="DIR", help="the run directory")
+    parser.add_argument("--preset", metavar="DATASET", help=f"one of {', '.join(preset_names())}")
     parser.add_argument(
         "--init", type=Path, metavar="CHECKPOINT", help="another run, whose weights this one starts from"
     )
     command_line.add_process_arguments(parser)
     arguments, overrides = parser.parse_known_args()
-    config = override(load_config(arguments.config), overrides)
+    base = load_config(arguments.config)
+    config = override(base, overrides)
+    preset = load_preset(arguments.preset) if arguments.preset else None
 
     command_line.keep_compilations()
     command_line.join_processes(arguments)
     with command_line.importing():
+        from amodal_jax.input_pipeline.records import split_size
         from amodal_jax.train import train
         from amodal_jax.training.start import config_to_start_from
 
         importlib.import_module("amodal_jax.input_pipeline.batches")  # which training imports, with TensorFlow
 
+    if preset is not None:
+        base = preset.apply(base, split_size(config, config.data.train_split))
     if arguments.init is not None:
-        expected = config_to_start_from(arguments.init, load_config(arguments.config), arguments.workdir)
-        config = override(expected, overrides)
+        base = config_to_start_from(arguments.init, base, arguments.workdir)
+    config = override(base, overrides)
     train(config, arguments.workdir, init=arguments.init)
 
 
