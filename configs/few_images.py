@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable
 from types import ModuleType
 
-from amodal_jax.config import AnchorConfig, Config, HeadConfig, InputConfig
+from amodal_jax.config import AnchorConfig, Config, HeadConfig, InputConfig, RoIConfig
 from amodal_jax.models.mask_heads.aisformer import AISFormerConfig
 from configs import aisformer_r50_fpn, asn_few_images, asn_panet_r50_fpn, bcnet_r50_fpn, orcnn_r50_fpn, panet_r50_fpn
 
@@ -27,7 +27,10 @@ CHANNELS = 48
 # What would cost a small network more than all else of it, or does not fit it.
 CHANGES: dict[str, dict] = {
     "bcnet": {"heads": HeadConfig(fc_channels=256, channels=CHANNELS, norm="group_norm")},
-    "aisformer": {"mask": AISFormerConfig(feedforward_channels=256)},
+    "aisformer": {
+        "mask": AISFormerConfig(feedforward_channels=256, rematerialise=False),
+        "roi": RoIConfig(batch_size=64, mask_size=8),  # 256 cells attend to each other, and not 784
+    },
 }
 
 
@@ -39,7 +42,7 @@ def _variant(name: str, full: ModuleType) -> Config:
         "input": InputConfig(short_side=192, long_side=256, height=256, width=256),
         "anchors": AnchorConfig(sizes=(12.0, 24.0, 48.0, 96.0, 192.0)),
         "neck": network.neck,
-        "roi": dataclasses.replace(small.model.roi, pooling=network.roi.pooling),
+        "roi": dataclasses.replace(small.model.roi, pooling=network.roi.pooling, batch_size=64),
         "occlusion": network.occlusion,
         "mlc": network.mlc,
         "mask": network.mask,
