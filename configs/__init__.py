@@ -1,4 +1,7 @@
-"""Experiments: one module each with `get_config()`, or `VARIANTS`, several named configurations in one file."""
+"""Experiments: one module each with `get_config()`, or `VARIANTS`, several named configurations in one file.
+
+The folder `presets` has what another dataset changes in any of them.
+"""
 
 import dataclasses
 import difflib
@@ -13,6 +16,8 @@ def config_names() -> list[str]:
     """Every name that `load_config` knows: `module`, or `module/variant`."""
     names = []
     for module_info in pkgutil.iter_modules(__path__):
+        if module_info.ispkg:
+            continue
         module = importlib.import_module(f"{__name__}.{module_info.name}")
         if hasattr(module, "VARIANTS"):
             names += [f"{module_info.name}/{variant}" for variant in module.VARIANTS]

@@ -1,10 +1,14 @@
 import dataclasses
 import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from amodal_jax.config import Config, MLCConfig, ModelConfig
-from amodal_jax.config_json import field_lines, from_json, override, to_json
+from amodal_jax.config_json import field_lines, from_json, override, to_json, to_values
 from amodal_jax.errors import ConfigError
 from configs import config_names, load_config
 
@@ -70,6 +74,60 @@ def test_every_field_can_be_overridden_with_its_own_value():
 def test_bad_overrides_are_refused_by_name(arguments, named):
     with pytest.raises(ConfigError, match=named.replace(".", r"\.")):
         override(Config(), arguments)
+
+
+UNFIT = [
+    ("asn_panet_r50_fpn", "--model.mlc.mask-layer 0", 'mask_layer must not be 0 with model.roi.pooling = "adaptive"'),
+    ("asn_panet_r50_fpn", "--model.mlc.box-layer 0", 'mask_layer must not be 0 with model.roi.pooling = "adaptive"'),
+    ("ablations/mlc_released", "--model.roi.pooling adaptive", "model.mlc.box_layer and mask_layer must not be 0"),
+    ("asn_panet_r50_fpn", "--model.roi.mask-size 16", "model.roi.mask_size must be twice box_size"),
+    ("panet_r50_fpn", "--model.mlc.enabled true", "model.mlc.enabled needs model.occlusion.enabled"),
+    ("panet_r50_fpn", "--model.heads.channels 1", "model.heads.channels must be at least 2 with model.mask.fc_fusion"),
+    ("panet_r50_fpn", "--model.mask.kind bcnet", 'model.roi.pooling must be "by_size" with model.mask.kind = "bcnet"'),
+    ("asn_r50_fpn", "--model.mask.kind bcnet", 'model.mlc.enabled must be false with model.mask.kind = "bcnet"'),
+    ("asn_r50_fpn", "--model.mask.kind aisformer", 'model.mlc.enabled must be false with model.mask.kind = "ais'),
+    ("ablations/amodal_only", "--model.mask.kind orcnn", "model.heads.inmodal_mask must be true with model.mask.kind"),
+    ("ablations/inmodal_only", "--model.mask.kind bcnet", "model.heads.amodal_mask must be true with model.mask.kind"),
+    ("ablations/amodal_only", "--model.mask.kind aisformer", "model.heads.inmodal_mask must be true with model.mask"),
+    ("bcnet_r50_fpn", "--model.fpn-channels 128", "model.heads.channels must be model.fpn_channels = 128"),
+    ("aisformer_r50_fpn", "--model.heads.channels 255", "model.heads.channels must be even with model.mask.kind"),
+    ("aisformer_r50_fpn", "--model.mask.attention-heads 3", "model.mask.attention_heads must divide model.heads"),
+    ("aisformer_r50_fpn", "--model.roi.mask-size 26", "model.roi.mask_size must be at most 25 with model.mask.kind"),
+    ("orcnn_r50_fpn", "--model.mask.fusion-relu true", "model.mask.fusion_relu needs model.mask.fc_fusion"),
+    ("mask_rcnn_r50_fpn", "--model.anchors.sizes 32,64", "model.anchors.sizes must have five values"),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "named"), UNFIT)
+def test_parts_that_do_not_fit_together_are_refused_by_their_fields(name, options, named):
+    config = load_config(name)
+    with pytest.raises(ConfigError, match=re.escape(named)):
+        override(config, options.split())
+    # In a file as on a command line: a checkpoint's configuration is read so.
+    values = to_values(config)
+    path, text = options.removeprefix("--").replace("-", "_").split()
+    *sections, field = path.split(".")
+    section = values
+    for one in sections:
+        section = section[one]
+    if field == "kind":
+        section.clear()
+    kinds = {bool: lambda: text == "true", int: lambda: int(text), tuple: lambda: [float(x) for x in text.split(",")]}
+    section[field] = kinds.get(type(section.get(field)), lambda: text)()
+    with pytest.raises(ConfigError, match=re.escape(named)):
+        from_json(json.dumps(values))
+
+
+def test_a_command_line_refuses_them_in_a_line(tmp_path):
+    name, options, named = UNFIT[0]
+    script = Path(__file__).resolve().parents[1] / "scripts" / "train.py"
+    command = [sys.executable, str(script), name, "--workdir", str(tmp_path / "run"), *options.split()]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("error: model.mlc.box_layer and ")
+    assert named in line
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rename", action="append", default=[], metavar="NAME=CLASS", help="join a region name to a class; repeatable"
     )
+    parser.add_argument(
+        "--one-class",
+        nargs="?",
+        const="object",
+        metavar="NAME",
+        help="make one class of all names, as detection without classes is compared (%(const)s)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -30,6 +37,9 @@ def run(arguments: argparse.Namespace) -> None:
     if len(arguments.sources) > 2:
         raise ConfigError("name one file or folder, or that of the training split and that of the test split")
     renames = dict(_rename(text) for text in arguments.rename)
+    one_class = arguments.one_class
+    if one_class is not None and (renames or not one_class.strip()):
+        raise ConfigError("--one-class needs a name and takes no --rename, as all regions are of that class")
     summary = convert(
         arguments.sources[0],
         arguments.out,
@@ -38,12 +48,16 @@ def run(arguments: argparse.Namespace) -> None:
         author=arguments.author,
         include_stuff=arguments.include_stuff,
         renames=renames,
+        one_class=None if one_class is None else " ".join(one_class.lower().split()),
         **conversion.of_all(arguments),
     )
     conversion.print_counts(summary)
-    print(f"{len(summary.names)} classes, and the names that they were made of:")
-    for class_name, names in summary.names.items():
-        print(f"  {class_name}: {', '.join(f'{name!r} x {count}' for name, count in names.items())}")
+    if one_class is None:
+        print(f"{len(summary.names)} classes, and the names that they were made of:")
+        for class_name, names in summary.names.items():
+            print(f"  {class_name}: {', '.join(f'{name!r} x {count}' for name, count in names.items())}")
+    else:
+        print(f"1 class: {', '.join(summary.names)}")
     if summary.stuff_left_out:
         print(f"{summary.stuff_left_out} regions marked as stuff were left out; --include-stuff keeps them")
     if summary.unannotated:

@@ -70,8 +70,10 @@ def normalised_name(name: str, renames: Mapping[str, str]) -> str:
     return renames.get(plain, plain)
 
 
-def read_regions(annotated: AnnotatedImage, *, include_stuff: bool, renames: Mapping[str, str]) -> RegionImage:
-    """Reads the regions of an image.
+def read_regions(
+    annotated: AnnotatedImage, *, include_stuff: bool, renames: Mapping[str, str], one_class: str | None = None
+) -> RegionImage:
+    """Reads the regions of an image, of the classes of their names or all of `one_class`.
 
     A region without a readable amodal polygon is left out; what a visible mask that cannot be read is taken for says
     `data.kins.visible_part`. Both are named among its flaws.
@@ -110,7 +112,8 @@ def read_regions(annotated: AnnotatedImage, *, include_stuff: bool, renames: Map
         )
         if kinds != [INMODAL_MISSING]:  # which is how COCOA says that nothing is hidden
             flaws += [f"{where}: {kind}: {CONSEQUENCES[kind]}" for kind in kinds]
-        regions.append(Region(normalised_name(written, renames), region["name"], order, amodal, visible))
+        class_name = normalised_name(written, renames) if one_class is None else one_class
+        regions.append(Region(class_name, region["name"], order, amodal, visible))
     raise_all(annotated.image_path, errors)
     return RegionImage(annotated.image_id, annotated.image_path, height, width, tuple(regions), stuff, tuple(flaws))
 
@@ -140,6 +143,7 @@ def convert(
     author: str | None = None,
     include_stuff: bool = False,
     renames: Mapping[str, str] | None = None,
+    one_class: str | None = None,
     link_images: bool = False,
     force: bool = False,
     workers: int = 1,
@@ -158,6 +162,7 @@ def convert(
         author: whose annotations are taken, as `find_annotations` takes it.
         include_stuff: keep the regions that are marked as stuff (grass, sky) too.
         renames: of normalised names, to join spellings.
+        one_class: the class of all regions, whatever they are called; None: their names are their classes.
         link_images: make symbolic links instead of copies.
         force: write into a folder that is there already.
         workers: processes that read masks, where there are many.
@@ -171,7 +176,7 @@ def convert(
     sources = [source] if test_source is None else [source, test_source]
     found = [find_annotations(one, image_folders, author) for one in sources]
     images = map_all(
-        functools.partial(read_regions, include_stuff=include_stuff, renames=renames or {}),
+        functools.partial(read_regions, include_stuff=include_stuff, renames=renames or {}, one_class=one_class),
         [image for annotations in found for image in annotations.images],
         source=source,
         description="read",

@@ -1,6 +1,5 @@
 import copy
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +19,9 @@ from amodal_jax.config import (
 )
 from amodal_jax.errors import CheckpointError
 from amodal_jax.models.necks.fpn import FPN
-from amodal_jax.network import build_network, initialise
 from amodal_jax.weights.transfer import adopt_settings, transfer
 from tests.helpers.micro import micro_config
+from tests.helpers.transfers import arrays, assert_equal, assert_report_is_what_happened, random_variables
 
 COCO_NAMES = ("person", "bicycle", "car", "bus", "train", "truck", "dog")
 PLAIN = {"occlusion": OcclusionConfig(enabled=False), "mlc": MLCConfig(enabled=False)}
@@ -36,19 +35,6 @@ def heads(**changes):
 ASN = micro_config(backbone=BACKBONE, heads=heads())
 DETECTOR = micro_config(backbone=BACKBONE, heads=heads(amodal_mask=False), class_names=COCO_NAMES, **PLAIN)
 CLASSES = {"cyclist": "bicycle", "pedestrian": "person", "car": "car", "tram": "train", "truck": "truck", "van": "bus"}
-
-
-@functools.cache
-def shapes_of(config):
-    detector = build_network(config)
-    return jax.eval_shape(lambda key: initialise(detector, config, key), jax.random.key(0))
-
-
-def random_variables(config, seed):
-    """Of the configuration's network, with values that depend on the seed and on nothing else."""
-    shapes = shapes_of(config)
-    rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: rng.uniform(0.5, 1.5, leaf.shape).astype(np.float32), shapes)
 
 
 def changed(config, **model_changes):
@@ -66,36 +52,6 @@ def started(weights_config, config):
     for one, other in zip(jax.tree.leaves(result), jax.tree.leaves(variables), strict=True):
         assert (one.shape, one.dtype) == (other.shape, other.dtype)
     return weights, variables, result, report
-
-
-def arrays(variables, layer):
-    """The arrays of a layer."""
-    found = {}
-    for collection, branch in variables.items():
-        for module in layer.split("/"):
-            branch = branch.get(module, {})
-        found |= {f"{collection}/{name}": array for name, array in branch.items()}
-    assert found, layer
-    return found
-
-
-def assert_equal(variables, layer, others, other):
-    left, right = arrays(variables, layer), arrays(others, other)
-    assert left.keys() == right.keys()
-    for name in left:
-        np.testing.assert_array_equal(left[name], right[name], err_msg=f"{layer} {name}")
-
-
-def assert_report_is_what_happened(weights, variables, result, report):
-    """Every layer is in one list, and has the values that the list says."""
-    layers = {"/".join(key.key for key in path[1:-1]) for path, _ in jax.tree_util.tree_leaves_with_path(variables)}
-    lists = [report.taken, report.by_class, report.new]
-    assert sum(map(len, lists)) == len(layers)
-    assert set().union(*lists) == layers
-    for layer, old in report.taken.items():
-        assert_equal(result, layer, weights, old)
-    for layer in report.new:
-        assert_equal(result, layer, variables, layer)
 
 
 def test_a_detector_of_other_classes_starts_an_asn():

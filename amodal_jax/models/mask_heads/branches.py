@@ -44,13 +44,18 @@ class BranchesConfig(MaskConfig):
         require(self.fc_fusion or not self.fusion_relu, "model.mask.fusion_relu", "needs model.mask.fc_fusion")
 
     def check(self, model: "ModelConfig") -> None:
-        """Refuses a fusion without a branch to be in.
+        """Refuses a fusion without a branch to be in, or without channels to halve.
 
         Raises:
           ConfigError: names the fields.
         """
         masks = model.heads.amodal_mask or model.heads.inmodal_mask
         require(masks or not self.fc_fusion, "model.mask.fc_fusion", "needs a mask branch to be in")
+        require(
+            model.heads.channels > 1 or not self.fc_fusion,
+            "model.heads.channels",
+            "must be at least 2 with model.mask.fc_fusion, which halves them",
+        )
 
     def build(self, model: "ModelConfig") -> "MaskBranches":
         """The mask stage of a network."""

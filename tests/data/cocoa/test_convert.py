@@ -62,6 +62,20 @@ def read(out, split):
     return json.loads((out / ANNOTATION_FILES["2020"][split]).read_text())
 
 
+def test_all_names_may_be_one_class(source, tmp_path):
+    """Whatever regions are called; masks and orders are as they are with classes."""
+    out, other = tmp_path / "out", tmp_path / "other"
+    summary = convert(source, out, test_fraction=None, one_class="object")
+    assert {name: sum(names.values()) for name, names in summary.names.items()} == {"object": 5}
+    convert(source, other, test_fraction=None)
+    (category,) = read(out, "train")["categories"]
+    assert category["name"] == "object"
+    found, expected = read(out, "train")["annotations"], read(other, "train")["annotations"]
+    assert {one["category_id"] for one in found} == {category["id"]}
+    assert len({one["category_id"] for one in expected}) == 3
+    assert found == [one | {"category_id": category["id"]} for one in expected]
+
+
 def test_both_splits_may_hold_all_images(source, tmp_path):
     out = tmp_path / "out"
     summary = convert(source, out, test_fraction=None)
@@ -242,7 +256,12 @@ def test_command_says_what_names_became(source, tmp_path, monkeypatch, capsys):
     assert code == 0
     assert "plate: 'plate' x 2, 'dish' x 1" in output.out
     assert "1 regions marked as stuff were left out" in output.out
-    for options in (["--rename", "dish"], ["--test-fraction", "1"]):
+    code, output = run("--same-images", "--force", "--one-class")
+    assert code == 0
+    assert "1 class: object\n" in output.out
+    assert "plate" not in output.out
+    both = ["--one-class", "thing", "--rename", "dish=plate"]
+    for options in (["--rename", "dish"], ["--test-fraction", "1"], ["--one-class", " "], both):
         code, output = run(*options)
         assert code == 1
         assert output.err.startswith("error: --")
