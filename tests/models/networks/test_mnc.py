@@ -208,11 +208,6 @@ def test_losses_are_those_of_its_code(network, params):
     """On masks of which some agree with their objects and some do not."""
     samples, truth = samples_and_truth()
     features = features_of()
-    # The bias makes masks that are full but for what the weights cut out of them.
-    head = params["amodal_mask_head"]
-    params = params | {
-        "amodal_mask_head": head | {"fc2": {k: v if k == "kernel" else v + 6 for k, v in head["fc2"].items()}}
-    }
     found, _ = apply(network, params, "losses")(features, jax.tree.map(jnp.asarray, samples), truth)
 
     names = ("classification", "mask_classification", "box", "amodal_mask", "inmodal_mask")
@@ -243,7 +238,7 @@ def test_losses_are_those_of_its_code(network, params):
                 reference = np.asarray(truth.boxes[image, index], np.float64)
                 iou = literal_mask_iou(sigmoid(logits["amodal"]) >= 0.4, box, reference)
                 agreeing.append(iou >= 0.5)
-                assert abs(iou - 0.5) > 5e-3
+                assert abs(iou - 0.5) > 3e-3  # what the raster cannot tell
                 mask_label = label * agreeing[-1]
                 side, reference_side = box[2:] - box[:2], reference[2:] - reference[:2]
                 shift = (reference[:2] + reference_side / 2 - box[:2] - side / 2) / side
@@ -267,7 +262,7 @@ def test_losses_are_those_of_its_code(network, params):
 def test_classes_reach_the_masks_that_agree_with_their_objects_alone(network, params):
     """The gradient of the terms of classes and boxes for the masks' biases; where no mask agrees there is none."""
     samples, truth = samples_and_truth()
-    samples, features = jax.tree.map(jnp.asarray, samples), features_of()
+    samples, features = jax.tree.map(jnp.asarray, samples), jnp.asarray(features_of())
 
     @jax.jit
     def slope(bias):
