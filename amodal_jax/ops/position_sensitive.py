@@ -2,8 +2,8 @@
 
 Shape shorthand: H, W feature size; F features of a cell; N RoIs; G groups a side; C cells a side, a multiple of G.
 
-The mean over a cell's features is two products with matrices of zeros and ones, of rows and then of columns, so that
-its gradient is two products as well and nothing is scattered.
+The mean over a cell's features is two products with matrices of weights, of rows and then of columns, so that its
+gradient is two products as well and nothing is scattered.
 """
 
 import functools

@@ -31,7 +31,7 @@ class Candidates:
     scores: Leaf
     """float32 [B, N, K], the probability of each foreground class."""
     masks: dict[str, Leaf]
-    """By kind float32 [B, N, S, S], probability in the frame of the box; the first kind is that of the boxes."""
+    """By kind float32 [B, N, S, S], probability in the frame of the box; amodal ones make the detections' boxes."""
     valid: Leaf
     """bool [B, N]."""
 
@@ -55,7 +55,8 @@ class Candidates:
         selected = jax.vmap(
             lambda boxes, scores, image_valid: keep_best(scores.T, boxes, image_valid, settings=evaluation)
         )(self.boxes, self.scores, valid)
-        masks = jnp.stack(list(self.masks.values()), axis=1)
+        kinds = sorted(self.masks)  # amodal masks first, where there are any
+        masks = jnp.stack([self.masks[kind] for kind in kinds], axis=1)
 
         def block(frames: Float[Array, "B n 4"], labels: Int[Array, "B n"]):
             return jax.vmap(lambda *image: vote(*image, threshold=evaluation.mask_threshold))(
@@ -63,7 +64,7 @@ class Candidates:
             )
 
         boxes, voted = over_valid_blocks(block, selected)
-        by_kind = {kind: voted[:, :, place] for place, kind in enumerate(self.masks)}
+        by_kind = {kind: voted[:, :, place] for place, kind in enumerate(kinds)}
         selected = dataclasses.replace(selected, boxes=boxes)
         return Detections(
             boxes=to_source(selected.boxes, inputs),
