@@ -3,8 +3,8 @@
 Source: daijifeng001/MNC, `models/VGG16/mnc_5stage/train.prototxt`. Ours: fewer hidden channels, as the input has
 fewer; an inmodal mask beside the amodal one, which gates.
 
-Shape shorthand in this module: N regions, C channels, S cells a side of a region's features, F hidden channels, M mask
-cells a side, K1 classes with the background at 0.
+Shape shorthand in this module: B images, h x w cells of their features, N regions, C channels, S cells a side of a
+region's features, F hidden channels, M mask cells a side, K1 classes with the background at 0.
 """
 
 import functools
@@ -17,7 +17,7 @@ from flax import struct
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from amodal_jax.models.layers import Dense, normal_0001, normal_001
+from amodal_jax.models.layers import Conv, Dense, normal_0001, normal_001
 from amodal_jax.structures import Array as Leaf
 
 MASK_SIZE = 21
@@ -34,6 +34,19 @@ class RegionClasses:
     """float32 [N, K1], logits of the class by the mask, which detections have."""
     deltas: Leaf
     """float32 [N, K1, 4]."""
+
+
+class Reduction(nn.Module):
+    """A 1x1 convolution with ReLU, before regions are cut out: it makes the dense layers as small as they are."""
+
+    channels: int
+    """Of the output."""
+    dtype: DTypeLike = jnp.float32
+    """Type of the arithmetic."""
+
+    @nn.compact
+    def __call__(self, c5: Float[Array, "B h w _"]) -> Float[Array, "B h w C"]:
+        return nn.relu(Conv(self.channels, 1, dtype=self.dtype, name="conv")(c5))
 
 
 class RegionMask(nn.Module):

@@ -21,12 +21,12 @@ from amodal_jax.models.branch import Branch
 from amodal_jax.models.heads.cascade import (
     MASK_SIZE,
     DenseStream,
+    Reduction,
     RegionClasses,
     RegionMask,
     RegionPredictor,
     gate,
 )
-from amodal_jax.models.layers import Conv
 from amodal_jax.models.mask_targets import MaskTargets
 from amodal_jax.models.one_level.candidates import Candidates
 from amodal_jax.models.one_level.trunk import STRIDE
@@ -72,7 +72,7 @@ class CascadeRound(nn.Module):
 
     def setup(self):
         settings = self.settings
-        self.reduction = Conv(settings.channels, 1, dtype=self.dtype)
+        self.reduction = Reduction(settings.channels, self.dtype)
         self.amodal_mask_head = RegionMask(settings.mask_hidden, self.dtype)
         self.inmodal_mask_head = RegionMask(settings.mask_hidden, self.dtype) if "inmodal" in self.kinds else None
         self.box_stream = DenseStream(settings.hidden, self.dtype)
@@ -98,7 +98,7 @@ class CascadeRound(nn.Module):
 
     def features(self, c5: Float[Array, "B h w _"]) -> Float[Array, "B h w C"]:
         """What regions are cut out of, by both rounds."""
-        return nn.relu(self.reduction(c5))
+        return self.reduction(c5)
 
     def cut(self, features: Float[Array, "B h w C"], boxes: Float[Array, "B N 4"]) -> Float[Array, "BN S S C"]:
         """The features of regions; the gradient reaches the boxes."""

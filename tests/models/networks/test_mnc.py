@@ -44,6 +44,13 @@ def micro_mnc(network=None, **changes):
     return dataclasses.replace(config, evaluation=evaluation)
 
 
+def random_variables(config, seed):
+    """Small ones of the configuration's network."""
+    shapes = jax.eval_shape(lambda: initialise(build_network(config), config, jax.random.key(0)))
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: jnp.float32(rng.normal(size=leaf.shape) / 10), shapes)
+
+
 @pytest.fixture(scope="module")
 def network():
     return build_network(micro_mnc())
@@ -68,15 +75,8 @@ def features_of(images=2, seed=1):
 
 
 def apply(network, params, method):
-    return jax.jit(lambda *values: network.apply({"params": params}, *values, method=method))
-
-
-def read(module, *values):
-    return module.stages.read(*values)
-
-
-def round_losses(module, *values):
-    return module.stages.losses(*values)
+    """A method of the rounds, compiled."""
+    return jax.jit(lambda *values: network.stages.apply({"params": params}, *values, method=method))
 
 
 def dense(layer, x):
@@ -139,9 +139,9 @@ def test_both_rounds_are_those_of_the_layers_one_by_one(network, params):
     features, proposals, sizes = features_of(), drawn_proposals(), np.array([[50, 80], [64, 96]])
 
     def rounds(module, features, proposals, sizes):
-        first, found = module.stages.read(features, proposals)
-        boxes = module.stages.next_boxes(proposals.boxes, found, sizes)
-        return first, module.stages.read(features, proposals.replace(boxes=boxes))[0]
+        first, found = module.read(features, proposals)
+        boxes = module.next_boxes(proposals.boxes, found, sizes)
+        return first, module.read(features, proposals.replace(boxes=boxes))[0]
 
     first, second = apply(network, params, rounds)(features, proposals, sizes)
     shifts = []
@@ -166,7 +166,7 @@ def samples_and_truth():
     near = np.asarray(batch.truth.boxes)[:, :5] + rng.uniform(-3, 3, (2, 5, 4))
     far = drawn_proposals(seed=5, count=REGIONS - 5).boxes
     boxes = np.clip(np.concatenate([near, far], axis=1), 0, [96, 64, 96, 64]).astype(np.float32)
-    iou = np.stack([np.asarray(pairwise_iou(*pair)) for pair in zip(boxes, batch.truth.boxes, strict=True)])
+    iou = np.stack([pairwise_iou(jnp.asarray(boxes[image]), batch.truth.boxes[image]) for image in range(2)])
     iou = np.where(np.asarray(batch.truth.valid)[:, None], iou, -1)
     valid = rng.random((2, REGIONS)) < 0.9
     rows, columns = np.mgrid[-55.5:56.5, -55.5:56.5]
@@ -208,12 +208,7 @@ def test_losses_are_those_of_its_code(network, params):
     """On masks of which some agree with their objects and some do not."""
     samples, truth = samples_and_truth()
     features = features_of()
-    # The bias makes masks that are full but for what the weights cut out of them.
-    head = params["amodal_mask_head"]
-    params = params | {
-        "amodal_mask_head": head | {"fc2": {k: v if k == "kernel" else v + 6 for k, v in head["fc2"].items()}}
-    }
-    found, _ = apply(network, params, round_losses)(features, jax.tree.map(jnp.asarray, samples), truth)
+    found, _ = apply(network, params, "losses")(features, jax.tree.map(jnp.asarray, samples), truth)
 
     names = ("classification", "mask_classification", "box", "amodal_mask", "inmodal_mask")
     totals, counts, agreeing = dict.fromkeys(names, 0.0), {"regions": 0, "positive": 0}, []
@@ -243,7 +238,7 @@ def test_losses_are_those_of_its_code(network, params):
                 reference = np.asarray(truth.boxes[image, index], np.float64)
                 iou = literal_mask_iou(sigmoid(logits["amodal"]) >= 0.4, box, reference)
                 agreeing.append(iou >= 0.5)
-                assert abs(iou - 0.5) > 5e-3
+                assert abs(iou - 0.5) > 3e-3  # what the raster cannot tell
                 mask_label = label * agreeing[-1]
                 side, reference_side = box[2:] - box[:2], reference[2:] - reference[:2]
                 shift = (reference[:2] + reference_side / 2 - box[:2] - side / 2) / side
@@ -267,14 +262,14 @@ def test_losses_are_those_of_its_code(network, params):
 def test_classes_reach_the_masks_that_agree_with_their_objects_alone(network, params):
     """The gradient of the terms of classes and boxes for the masks' biases; where no mask agrees there is none."""
     samples, truth = samples_and_truth()
-    samples, features = jax.tree.map(jnp.asarray, samples), features_of()
+    samples, features = jax.tree.map(jnp.asarray, samples), jnp.asarray(features_of())
 
     @jax.jit
     def slope(bias):
         def value(bias):
             head = params["amodal_mask_head"]
             changed = params | {"amodal_mask_head": head | {"fc2": {"kernel": head["fc2"]["kernel"], "bias": bias}}}
-            terms, _ = network.apply({"params": changed}, features, samples, truth, method=round_losses)
+            terms, _ = network.stages.apply({"params": changed}, features, samples, truth, method="losses")
             return sum(terms[name].total for name in ("classification", "mask_classification", "box"))
 
         return jax.grad(value)(bias)
@@ -335,19 +330,20 @@ def test_drawn_regions_are_graded():
         assert ((iou[6:] < 0.5) & found.valid[image, 6:]).all()
         np.testing.assert_array_equal(grades, [1] * 12 + [2] * 2)
     crowd = jnp.zeros_like(truth.crowd).at[0, -1].set(True)
-    everything = dataclasses.replace(truth, crowd=crowd, boxes=truth.boxes.at[0, -1].set(jnp.array([0.0, 0, 96, 64])))
+    everything = dataclasses.replace(
+        truth, crowd=crowd, boxes=truth.boxes.at[0, -1].set(jnp.array([-500.0, -500, 500, 500]))
+    )
     within = draw(proposals, everything, jnp.ones(3, bool), image_keys(3))
     np.testing.assert_array_equal(within.valid[0], within.positive[0])
 
 
 def test_a_batch_has_the_terms_of_its_images(network):
     """So that devices, which see some each, add up to the same; terms of the second round are called so."""
-    config = micro_mnc()
-    variables = jax.jit(lambda: initialise(network, config, jax.random.key(0)))()
+    variables = random_variables(micro_mnc(), 0)
     batch, keys = micro_batch(2), image_keys(2)
-    losses = jax.jit(lambda batch, keys: network.apply(variables, batch, keys, method="losses"))
-    whole = losses(batch, keys)
-    parts = [losses(jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], batch), keys[i : i + 1]) for i in range(2)]
+    losses = jax.jit(lambda *values: network.apply(*values, keys, method="losses"))
+    whole = losses(variables, batch)
+    parts = [losses(variables, dataclasses.replace(batch, valid=jnp.arange(2) == image)) for image in range(2)]
     assert {name for name in whole if f"second_{name}" not in whole and not name.startswith("second_")} == {
         "rpn_objectness",
         "rpn_box",
@@ -372,7 +368,7 @@ def test_imagenet_weights_start_the_backbone():
     backbone = BackboneConfig(depth=18, width=8)
     config = micro_mnc(backbone=backbone)
     source = micro_config(class_names=(), backbone=backbone)
-    variables = jax.jit(lambda: initialise(build_network(config), config, jax.random.key(0)))()
+    variables = random_variables(config, 0)
     weights = {kind: {"backbone": jax.tree.map(lambda x: x + 1, tree["backbone"])} for kind, tree in variables.items()}
     started, report = transfer(weights, source, variables, config)
     for kind, tree in weights.items():
@@ -382,14 +378,7 @@ def test_imagenet_weights_start_the_backbone():
 
 def test_another_mnc_starts_the_classes_of_the_same_name_and_both_masks():
     config, other = micro_mnc(), micro_mnc(class_names=("car", "dog"), heads=HeadConfig(inmodal_mask=False))
-    shapes = {
-        one: jax.eval_shape(lambda one=one: initialise(build_network(one), one, jax.random.key(0)))
-        for one in (config, other)
-    }
-    old, new = (
-        jax.tree.map(lambda leaf, seed=seed: np.random.default_rng(seed).normal(size=leaf.shape), shapes[one])
-        for seed, one in ((0, other), (1, config))
-    )
+    old, new = random_variables(other, 0), random_variables(config, 1)
     started, report = transfer(old, other, new, config)
     assert report.classes == {"car": "car"}
     here = 1 + config.model.class_names.index("car")
