@@ -18,9 +18,12 @@ COMMANDS = [
     "evaluate.py --checkpoint absent",
     "evaluate.py --results-amodal absent --dataset absent",
     "export.py --checkpoint absent --out made",
+    "figure5.py absent absent.png --out made",
     "import_weights.py absent.npz --out made",
     "predict.py --checkpoint absent absent.png --out made",
     "report.py absent",
+    "scene_flow.py absent --truth absent",
+    "study.py table4 --dataset absent",
     "train.py asn_tiny --workdir made",
 ]
 # The last ends as well where an exception would be lost, as in a callback of the garbage collector.
