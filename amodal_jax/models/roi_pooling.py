@@ -5,7 +5,6 @@ input.
 """
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
@@ -95,7 +94,9 @@ class RoIPooling:
             return tuple((_flat(pooled),) for pooled in jax.vmap(suiting)(levels, *boxes))
 
         def of_level(level: Float[Array, "B _ _ C"], stride: int, boxes: Float[Array, "B N 4"], cells: int) -> Array:
-            align = functools.partial(roi_align, output_size=cells, spatial_scale=1 / stride, **form)
+            def align(level: Array, boxes: Array) -> Array:
+                return roi_align(level, boxes, cells, spatial_scale=1 / stride, **form)
+
             return _flat(jax.vmap(align)(level, boxes))
 
         return tuple(

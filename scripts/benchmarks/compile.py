@@ -21,7 +21,7 @@ def _measure(options: Options) -> Report:
     examples = draw_examples(options)
     report = Report()
     for name, make in (("training step", TrainingStep), ("inference", Inference)):
-        program = make(options, examples)
+        program = make(options.sized(), examples)
         tracing, compiling = Measurement(f"tracing, {name}", [], []), Measurement(f"compilation, {name}", [], [])
         for _ in range(options.repeats):
             jax.clear_caches()

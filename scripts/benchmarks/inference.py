@@ -18,7 +18,7 @@ from scripts.benchmarks.options import Options
 def measure(options: Options) -> Report:
     """Times both on the same images, beside torchvision's if asked for."""
     examples = draw_examples(options)
-    network = Inference(options, examples)
+    network = Inference(options.sized(), examples)
     lowered = network.lower()
     compiled = lowered.compile()
     flops = floating_point_operations(lowered)

@@ -16,7 +16,7 @@ def measure(options: Options) -> Report:
     examples = draw_examples(options)
     report = Report()
     for name, make in (("training step", TrainingStep), ("inference", Inference)):
-        program = make(options, examples)
+        program = make(options.sized(), examples)
         compiled = program.lower().compile()
         planned = compiled.memory_analysis()
         program.call(compiled)

@@ -69,8 +69,7 @@ class TrainingStep:
 class Inference:
     """`Network.detect` on all local devices, as the evaluation calls it: to be lowered, compiled, and called."""
 
-    def __init__(self, options: Options, examples: list[Example]):
-        config = options.sized()
+    def __init__(self, config: Config, examples: list[Example]):
         self._variables = on_every_device(random_variables(config))
         batch = split_over_devices(make_batch(examples, config))
         self._images, self._sizes = batch.images, batch.sizes

@@ -6,6 +6,7 @@ to it, `h100.txtpb`. JAX itself does not see these devices: nothing can run on t
 
 import functools
 import importlib.metadata
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def h100_devices(count: int, folder: Path | None = None) -> list[jax.Device]:
       ConfigError: the package is not there.
     """
     description = Path(__file__).with_name("h100.txtpb").read_text()
-    topology = xla_client.make_c_api_device_topology(
+    topology: Any = xla_client.make_c_api_device_topology(
         _compiler(_library(folder)), "h100", topology=f"1x1x{count}", target_config=description
     )
     return topology._make_compile_only_devices()
@@ -50,8 +51,8 @@ def _library(folder: Path | None) -> Path:
     """The compiler's file."""
     version = importlib.metadata.version("jaxlib")
     install = f"python -m pip install --no-deps --target DIR {PACKAGE}=={version}, and give --plugin DIR"
-    path = [] if folder is None else [str(folder)]
-    found = list(importlib.metadata.distributions(name=PACKAGE, **({"path": path} if path else {})))
+    path = sys.path if folder is None else [str(folder)]
+    found = list(importlib.metadata.distributions(name=PACKAGE, path=path))
     if not found:
         where = "among the installed packages" if folder is None else f"in {folder}"
         raise ConfigError(f"h100-program needs the package {PACKAGE}, which is not {where}: {install}")
