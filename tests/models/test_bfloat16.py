@@ -1,13 +1,14 @@
-import dataclasses
-
 import jax
 import jax.extend
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from amodal_jax import losses
 from amodal_jax.network import build_network, initialise
+from tests.helpers.every_network import NETWORKS, every_config
 from tests.helpers.micro import image_keys, loud, micro_batch, micro_config
+from tests.helpers.transfers import random_variables
 
 
 def test_losses_of_the_whole_network_are_near_those_of_float32():
@@ -17,8 +18,7 @@ def test_losses_of_the_whole_network_are_near_those_of_float32():
     about 1 % of an output of size one, and less of a loss, which is a mean over many. A network that lost its way, or
     that summed its losses in bfloat16, would be off by more than 3 %.
     """
-    config = micro_config()
-    rounded_config = dataclasses.replace(config, model=dataclasses.replace(config.model, compute_dtype="bfloat16"))
+    config, rounded_config = micro_config(), micro_config(compute_dtype="bfloat16")
     variables = loud(initialise(build_network(config), config, jax.random.key(0)))
     batch, keys = micro_batch(2), image_keys(2)
 
@@ -50,18 +50,19 @@ def test_losses_of_the_whole_network_are_near_those_of_float32():
     assert jnp.unique(logits).size > 0.99 * logits.size
 
 
-def test_no_long_sum_is_in_bfloat16():
+@pytest.mark.parametrize("name", NETWORKS)
+def test_no_long_sum_is_in_bfloat16(name):
     """A bias added in bfloat16 would have its gradient, a sum over all pixels of all images, summed so.
 
-    The gradient of an upsampled level sums four values, which may be.
+    Nor would a softmax's denominator be exact. The gradient of an upsampled level sums four values, which may be, and
+    so does that of what all levels have in common in PANet's pooling.
     """
-    config = micro_config()
-    config = dataclasses.replace(config, model=dataclasses.replace(config.model, compute_dtype="bfloat16"))
+    config = every_config(name, compute_dtype="bfloat16")
     detector = build_network(config)
-    variables = initialise(detector, config, jax.random.key(0))
+    variables = random_variables(config, 0)
 
     def loss(params):
-        terms = detector.apply({**variables, "params": params}, micro_batch(1), image_keys(1), method="losses")
+        terms = detector.apply({**variables, "params": params}, micro_batch(2), image_keys(2), method="losses")
         return sum(map(losses.mean, terms.values()))
 
     def sums(jaxpr):

@@ -103,7 +103,7 @@ class AISFormerConfig(MaskConfig):
 
 
 class Table(nn.Module):
-    """Learned vectors [rows, C]."""
+    """Learned vectors [rows, C], in float32."""
 
     rows: int
     """Vectors."""
@@ -111,12 +111,15 @@ class Table(nn.Module):
     """C."""
     initialiser: initializers.Initializer
     """Initialiser of the values."""
-    dtype: DTypeLike
-    """Type of the output."""
 
     @nn.compact
     def __call__(self) -> Float[Array, "rows C"]:
-        return self.param("values", self.initialiser, (self.rows, self.channels), jnp.float32).astype(self.dtype)
+        return self.param("values", self.initialiser, (self.rows, self.channels), jnp.float32)
+
+
+def of_each_region(learned: Float[Array, "T C"], regions: int, dtype: DTypeLike) -> Float[Array, "N T C"]:
+    """Learned vectors once for each region, of another type only then: their gradient sums over regions in float32."""
+    return jnp.broadcast_to(learned, (regions, *learned.shape)).astype(dtype)
 
 
 class Perceptron(nn.Module):
@@ -173,7 +176,7 @@ class Encoder(TransformerLayer):
         self, cells: Float[Array, "N T C"], position: Float[Array, "T C"], keys: Key[Array, " B"] | None
     ) -> Float[Array, "N T C"]:
         attention_keys, step_keys, *dense_keys = split_keys(keys, 4)
-        placed = cells + position
+        placed = cells + of_each_region(position, len(cells), self.dtype)
         attended = self.attention("self_attention")(placed, placed, cells, attention_keys)
         x = self.add(cells, attended, step_keys, "self_attention_norm")
         return self.feed_forward(x, dense_keys)
@@ -193,11 +196,11 @@ class Decoder(TransformerLayer):
         self_keys, self_step, cross_keys, cross_step, *dense_keys = split_keys(keys, 6)
         # They begin at zero. Thus, all that the first attention passes on is its values' bias, whatever it attends to;
         # it is there because the source's has it.
-        x = jnp.zeros((cells.shape[0], *queries.shape), self.dtype)
-        x = self.add(
-            x, self.attention("self_attention")(x + queries, x + queries, x, self_keys), self_step, "self_norm"
-        )
-        attended = self.attention("cross_attention")(x + queries, cells + position, cells, cross_keys)
+        x = jnp.zeros((len(cells), *queries.shape), self.dtype)
+        asked = of_each_region(queries, len(cells), self.dtype)
+        placed = cells + of_each_region(position, len(cells), self.dtype)
+        x = self.add(x, self.attention("self_attention")(x + asked, x + asked, x, self_keys), self_step, "self_norm")
+        attended = self.attention("cross_attention")(x + asked, placed, cells, cross_keys)
         x = self.add(x, attended, cross_step, "cross_norm")
         return self.feed_forward(x, dense_keys)
 
@@ -241,7 +244,7 @@ class AISFormerHead(nn.Module):
         cells = x.reshape(regions, side * side, channels)
         encoder = nn.remat(Encoder) if self.config.rematerialise else Encoder
         memory = encoder(self.config, self.dtype, name="encoder")(cells, position, encoder_keys)
-        queries = Table(QUERIES, channels, initializers.normal(1.0), self.dtype, name="queries")()
+        queries = Table(QUERIES, channels, initializers.normal(1.0), name="queries")()
         found = Decoder(self.config, self.dtype, name="decoder")(queries, memory, position, decoder_keys)
 
         pixels = PixelEmbedding(self.dtype, name="pixels")(memory + cells)
@@ -272,7 +275,7 @@ class AISFormerHead(nn.Module):
         half = self.heads.channels // 2
 
         def table(name: str) -> Float[Array, "M _"]:
-            return Table(POSITIONS, half, initializers.uniform(1.0), self.dtype, name=name)()[:side]
+            return Table(POSITIONS, half, initializers.uniform(1.0), name=name)()[:side]
 
         columns = jnp.broadcast_to(table("columns")[None], (side, side, half))
         rows = jnp.broadcast_to(table("rows")[:, None], (side, side, half))
