@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER", help="files, or folders of them")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
     parser.add_argument(
-        "--score-threshold", type=float, default=0.5, help="of the objects in the overlays (%(default)s)"
+        "--score-threshold", type=float, default=0.5, help="of the objects in overlays and maps (%(default)s)"
     )
     parser.add_argument(
         "--instance-maps", action="store_true", help="write KITTI's instance maps, DIR/instance/NAME.png, too"
