@@ -25,15 +25,16 @@ def rows() -> dict[str, list[str]]:
     return {name.strip("`"): others for name, *others in cells if re.fullmatch(r"`\w+`", name)}
 
 
-def test_every_network_has_its_row_in_each_table():
+def test_the_costs_are_of_networks_whose_source_is_told():
     sources = (ROOT / "docs" / "zoo.md").read_text().partition("## What they cost")[0]
-    assert set(rows()) == set(re.findall(r"^\| `(\w+)`", sources, re.MULTILINE))
+    assert rows()
+    assert set(rows()) <= set(re.findall(r"^\| `(\w+)`", sources, re.MULTILINE))
 
 
 @pytest.mark.parametrize("name", rows())
 def test_costs_of_the_table(name):
     """Of an image of 416x1344 pixels with 100 detections."""
-    parameters, gmac, *_ = rows()[name]
+    parameters, gmac = rows()[name]
     config = load_config(name)
     options = Options(
         config=config,
