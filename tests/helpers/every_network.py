@@ -8,6 +8,8 @@ from amodal_jax.models.mask_heads.bcnet import BCNetConfig
 from amodal_jax.models.mask_heads.branches import BranchesConfig
 from amodal_jax.models.mask_heads.orcnn import ORCNNConfig
 from amodal_jax.models.necks.panet import PANetConfig
+from amodal_jax.models.networks.fcis import FCISConfig
+from amodal_jax.models.networks.mnc import MNCConfig
 from tests.helpers.micro import micro_config
 
 PLAIN = {"occlusion": OcclusionConfig(enabled=False), "mlc": MLCConfig(enabled=False)}
@@ -16,7 +18,7 @@ PANET = {
     "roi": RoIConfig(batch_size=16, pooling="adaptive"),
     "mask": BranchesConfig(fc_fusion=True),
 }
-NETWORKS: dict[str, dict] = {
+DETECTORS: dict[str, dict] = {
     "mask_rcnn": PLAIN,
     "asn": {},
     "panet": {**PLAIN, **PANET},
@@ -26,6 +28,12 @@ NETWORKS: dict[str, dict] = {
     "aisformer": {**PLAIN, "mask": AISFormerConfig(feedforward_channels=16)},
 }
 """What each changes in the model of `tests.helpers.micro`, with branches as wide as the pyramid."""
+NETWORKS: dict[str, dict] = {
+    **DETECTORS,
+    "fcis": {**PLAIN, "network": FCISConfig(rpn_channels=16, channels=16)},
+    "mnc": {**PLAIN, "network": MNCConfig(rpn_channels=16, channels=8, hidden=16, mask_hidden=16)},
+}
+"""Likewise those that are no detectors of parts."""
 
 
 def every_config(name: str, **model_changes) -> Config:

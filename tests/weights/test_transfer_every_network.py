@@ -22,7 +22,7 @@ from amodal_jax.training.state import started_from
 from amodal_jax.weights.layouts import detectron2, torchvision
 from amodal_jax.weights.layouts.layout import Layout
 from amodal_jax.weights.transfer import transfer
-from tests.helpers.every_network import NETWORKS, every_config
+from tests.helpers.every_network import DETECTORS, every_config
 from tests.helpers.micro import micro_config
 from tests.helpers.transfers import assert_report_is_what_happened, random_variables
 
@@ -104,7 +104,7 @@ def is_expected(layer: str, whose: str) -> bool:
     return mask_branch and "/mlc/" not in layer and "/fusion/" not in layer
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", DETECTORS)
 def test_it_starts_from_a_published_detector(name, published, tmp_path, capsys):
     config = config_to_start_from(published.folder, every_config(name, backbone=BACKBONE), tmp_path)
     assert config.model.anchors == published.config.model.anchors
