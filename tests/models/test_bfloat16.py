@@ -6,7 +6,7 @@ import pytest
 
 from amodal_jax import losses
 from amodal_jax.network import build_network, initialise
-from tests.helpers.every_network import NETWORKS, every_config
+from tests.helpers.every_network import DETECTORS, NETWORKS, every_config
 from tests.helpers.micro import image_keys, loud, micro_batch, micro_config
 from tests.helpers.transfers import random_variables
 
@@ -75,6 +75,7 @@ def test_no_long_sum_is_in_bfloat16(name):
                 yield from sums(inner)
 
     found = set(sums(jax.make_jaxpr(jax.grad(loss))(variables["params"]).jaxpr))
-    assert ("bfloat16", 4) in found
     assert max(summands for dtype, summands in found if dtype == "float32") > 1000
-    assert max(summands for dtype, summands in found if dtype == "bfloat16") == 4
+    # Networks of one level upsample nothing.
+    few = {summands for dtype, summands in found if dtype == "bfloat16" and summands > 1}
+    assert few == ({4} if name in DETECTORS else set())

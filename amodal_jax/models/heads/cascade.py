@@ -110,7 +110,8 @@ def gate(features: Float[Array, "N S S C"], masks: Float[Array, "N M M"]) -> Flo
     """
     resize = _resizing(masks.shape[1], features.shape[1])
     resized = jnp.einsum("sy,nyx,tx->nst", resize, masks, resize, precision=jax.lax.Precision.HIGHEST)
-    return features * resized[..., None].astype(features.dtype)
+    # In float32, in which the masks' gradients are then summed over the channels.
+    return (features.astype(jnp.float32) * resized[..., None]).astype(features.dtype)
 
 
 def _resizing(length: int, size: int) -> Float[np.ndarray, "S M"]:
