@@ -1,6 +1,6 @@
 """The figures by occlusion as tables, for the terminal and the report alike."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from amodal_jax.evaluation.by_occlusion import HIDING_DEGREES, VISIBLE_RATIOS
 from amodal_jax.evaluation.metrics import KINDS
@@ -16,8 +16,12 @@ class Table(NamedTuple):
     rows: dict[str, list[float | None]]
 
 
-def occlusion_tables(metrics: dict[str, float]) -> list[Table]:
-    """The tables of an evaluation's figures by occlusion; rows and tables without any figure are left out."""
+def occlusion_tables(metrics: dict[str, Any]) -> list[Table]:
+    """The tables of an evaluation's figures by occlusion; rows and tables without any figure are left out.
+
+    Args:
+      metrics: as `metrics.json` has them; what is no figure by occlusion is not read.
+    """
     ratios = {f"{ratio:g}": f"to {ratio:.0%}" for ratio in VISIBLE_RATIOS}
     degrees = {degree: f"{degree.replace('_to_', ' to ')}%" for degree in HIDING_DEGREES}
     by_ratio = {title: f"{kind}/AP_visible_ratio" for kind, title in KINDS.items()}
@@ -34,7 +38,7 @@ def occlusion_tables(metrics: dict[str, float]) -> list[Table]:
     return [table for table in tables if any(value is not None for row in table.rows.values() for value in row)]
 
 
-def _table(caption: str, columns: dict[str, str], rows: dict[str, str], metrics: dict[str, float]) -> Table:
+def _table(caption: str, columns: dict[str, str], rows: dict[str, str], metrics: dict[str, Any]) -> Table:
     """A table of the figures "ROW/COLUMN", without rows that have none."""
     values = {title: [metrics.get(f"{prefix}/{name}") for name in columns] for title, prefix in rows.items()}
     return Table(
