@@ -19,6 +19,7 @@ from amodal_jax.errors import require
 from amodal_jax.losses import Mean
 from amodal_jax.models.branch import Branch
 from amodal_jax.models.heads.cascade import RegionClasses
+from amodal_jax.models.mask_targets import MaskKind
 from amodal_jax.models.networks import NetworkConfig
 from amodal_jax.models.one_level.candidates import Candidates
 from amodal_jax.models.one_level.cascade_round import CascadeRound, CascadeSettings
@@ -83,7 +84,7 @@ class MNCConfig(NetworkConfig):
             mask_weight=self.mask_weight,
             mask_threshold=self.mask_target_threshold,
         )
-        kinds = ("amodal", "inmodal") if model.heads.inmodal_mask else ("amodal",)
+        kinds: tuple[MaskKind, ...] = ("amodal", "inmodal") if model.heads.inmodal_mask else ("amodal",)
         return MNC(
             preprocess=Preprocess(model.input),
             trunk=Trunk.of(model, self.rpn_channels),
@@ -158,7 +159,7 @@ class MNC(nn.Module):
 
         boxes = self.bridge(samples.boxes, found, inputs.sizes)
         labelled = label_regions(boxes, samples.valid, inputs.truth, batch.valid, iou_threshold=self.roi.iou_threshold)
-        labelled = labelled.replace(boxes=jnp.concatenate([boxes, inputs.truth.boxes], axis=1))
+        labelled = dataclasses.replace(labelled, boxes=jnp.concatenate([boxes, inputs.truth.boxes], axis=1))
         second, _ = self.stages.losses(features, labelled, inputs.truth)
         return (
             rpn.losses(scores, anchors, inputs.truth)
@@ -173,7 +174,7 @@ class MNC(nn.Module):
         deltas = found.deltas
         limit = self.box_gradient_limit
         limited = limit_gradient(deltas, limit) if limit else jax.lax.stop_gradient(deltas)
-        return self.stages.next_boxes(boxes, found.replace(deltas=limited), sizes)
+        return self.stages.next_boxes(boxes, dataclasses.replace(found, deltas=limited), sizes)
 
     # ----- inference
 
@@ -189,7 +190,7 @@ class MNC(nn.Module):
         features = self.stages.features(c5)
         first, found = self.stages.read(features, proposals)
         boxes = self.stages.next_boxes(proposals.boxes, found, inputs.sizes)
-        second, _ = self.stages.read(features, proposals.replace(boxes=boxes))
+        second, _ = self.stages.read(features, dataclasses.replace(proposals, boxes=boxes))
         return Candidates.joined([first, second]).detections(inputs, self.evaluation)
 
 

@@ -27,7 +27,7 @@ from amodal_jax.models.heads.cascade import (
     RegionPredictor,
     gate,
 )
-from amodal_jax.models.mask_targets import MaskTargets
+from amodal_jax.models.mask_targets import MaskKind, MaskTargets
 from amodal_jax.models.one_level.candidates import Candidates
 from amodal_jax.models.one_level.trunk import STRIDE
 from amodal_jax.models.roi_pooling import RoIConfig
@@ -65,7 +65,7 @@ class CascadeRound(nn.Module):
     """The size of a region's features, and the box coder."""
     classes: int
     """Foreground classes and the background."""
-    kinds: tuple[str, ...]
+    kinds: tuple[MaskKind, ...]
     """Of masks; the first, the amodal one, gates."""
     dtype: DTypeLike = jnp.float32
     """Type of the arithmetic."""
@@ -106,10 +106,12 @@ class CascadeRound(nn.Module):
         warped = jax.vmap(lambda of_image, image_boxes: warp(of_image, image_boxes))(features, boxes)
         return warped.reshape(-1, *warped.shape[2:])
 
-    def masks(self, regions: Float[Array, "BN S S C"]) -> dict[str, Float[Array, "BN M M"]]:
+    def masks(self, regions: Float[Array, "BN S S C"]) -> dict[MaskKind, Float[Array, "BN M M"]]:
         """Stage 2, or 4: the logits of regions' masks by kind."""
-        heads = {"amodal": self.amodal_mask_head, "inmodal": self.inmodal_mask_head}
-        return {kind: heads[kind](regions) for kind in self.kinds}
+        found: dict[MaskKind, Array] = {"amodal": self.amodal_mask_head(regions)}
+        if self.inmodal_mask_head is not None:
+            found["inmodal"] = self.inmodal_mask_head(regions)
+        return found
 
     def classify(self, regions: Float[Array, "BN S S C"], masks: Float[Array, "BN M M"]) -> RegionClasses:
         """Stage 3, or 5: the classes of regions with masks of these probabilities, and deltas."""
@@ -145,7 +147,7 @@ class CascadeRound(nn.Module):
         it is, and else background. The gradient of the classes reaches no other masks than those (`mask_layer.py`).
         """
         regions = self.cut(features, samples.boxes)
-        samples = samples.replace(boxes=jax.lax.stop_gradient(samples.boxes))
+        samples = dataclasses.replace(samples, boxes=jax.lax.stop_gradient(samples.boxes))
         valid, positive = samples.valid.reshape(-1), (samples.positive & samples.valid).reshape(-1)
         targets = MaskTargets.of(samples, truth, samples.valid.shape[1])
         labels = jnp.where(positive, targets.labels, 0)
