@@ -89,7 +89,7 @@ WORDS = (
 DESCRIBED = ["ablations/mask_rcnn", "asn_few_images"]
 # Of these only the options are checked.
 CHECKED = {
-    r"scripts/train\.py": "a training; tests/test_train.py runs the script on a small network",
+    r"scripts/train\.py (?!--help)": "a training; tests/test_train.py runs the script on a small network",
     r"scripts/study\.py": "trainings; tests/scripts/studies runs the parts",
     r"amodal-jax train (?!--help)": "likewise; tests/commands/test_commands.py runs it",
     r"scripts/figure5\.py": "a run of several checkpoints; tests/iterations runs it",

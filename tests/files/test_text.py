@@ -110,9 +110,14 @@ def test_json_and_configurations_in_another_encoding_are_not_called_incomplete(t
 
 
 def test_whatever_people_write_is_read_by_one_function():
-    """But the project's own templates, the program beside an export, which runs without the project, and benchmarks."""
+    """But the project's own templates, source and logs, the program beside an export, and benchmarks."""
     root = Path(__file__).parents[2]
-    own = {"amodal_jax/visualization/report.py", "amodal_jax/export_runner.py", "data/browse/page.py"}
+    own = {
+        "amodal_jax/cli/section_source.py",
+        "amodal_jax/export_runner.py",
+        "scripts/studies/jobs.py",
+        "scripts/studies/report.py",
+    }
     readers = {
         str(path.relative_to(root))
         for folder in ("amodal_jax", "configs", "data", "scripts")

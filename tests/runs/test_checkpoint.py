@@ -236,7 +236,7 @@ def test_nothing_good_is_an_error(run, variables, tmp_path_factory):
         with pytest.raises(CheckpointError, match=f"{place.name}: {words}; name the --workdir"):
             load_checkpoint(place)
     (empty / "weights.npz").write_bytes(b"")
-    with pytest.raises(CheckpointError, match=r"weights.npz: is a file; .* scripts/import_weights.py makes"):
+    with pytest.raises(CheckpointError, match=r"weights.npz: is a file; .* scripts/import_weights.py\) makes"):
         load_checkpoint(empty / "weights.npz")
 
 

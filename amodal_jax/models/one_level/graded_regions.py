@@ -3,6 +3,8 @@
 Shape shorthand in this module: B images, N proposals, S sampled regions.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Key
@@ -60,4 +62,4 @@ def draw_regions(
         return RoISamples(boxes[samples.indices], index, samples.positive, samples.valid)
 
     samples = jax.vmap(of_image)(keys, proposals.boxes, proposals.valid, truth.boxes, truth.valid, truth.crowd)
-    return samples.replace(valid=samples.valid & image_valid[:, None])
+    return dataclasses.replace(samples, valid=samples.valid & image_valid[:, None])
