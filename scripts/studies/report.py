@@ -2,14 +2,12 @@
 
 import dataclasses
 import json
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from amodal_jax.files.atomic import make_folder, write_atomically
-from scripts.studies.dot_chart import dot_chart
+from amodal_jax.visualization.pages import render
+from scripts.studies.dot_chart import TEMPLATES, dot_chart
 from scripts.studies.intervals import Interval, Spread
 from scripts.studies.outcome import RowOutcome
 from scripts.studies.tables import FIGURES, Table
@@ -116,8 +114,6 @@ def _page(table: Table, outcomes: list[RowOutcome], facts: dict[str, Any]) -> st
         for figure in table.figures
         if any(figure in outcome.values for outcome in outcomes)
     ]
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = environment.from_string(
-        (resources.files("scripts.studies") / "templates" / "table.html").read_text(encoding="utf-8")
+    return render(
+        "table.html", folder=TEMPLATES, title=table.title, head=head, rows=rows, note=NOTE, facts=facts, charts=charts
     )
-    return template.render(title=table.title, head=head, rows=rows, note=NOTE, facts=facts, charts=charts) + "\n"

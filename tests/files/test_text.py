@@ -116,7 +116,6 @@ def test_whatever_people_write_is_read_by_one_function():
         "amodal_jax/cli/section_source.py",
         "amodal_jax/export_runner.py",
         "scripts/studies/jobs.py",
-        "scripts/studies/report.py",
     }
     readers = {
         str(path.relative_to(root))
