@@ -1,6 +1,5 @@
 """A study from its plan to its tables."""
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from amodal_jax.config import Config
 from amodal_jax.evaluation.truth import read_categories, read_truth
+from amodal_jax.training.start import with_class_names
 from scripts.benchmarks.machine import describe_machine, describe_versions
 from scripts.studies.cost import estimate
 from scripts.studies.jobs import Job, JobFailed, Stopped, minutes_so_far, run_job
@@ -112,5 +112,4 @@ def _write(
 
 def _with_classes(config: Config) -> Config:
     """With the dataset's classes, where the configuration names none."""
-    model = dataclasses.replace(config.model, class_names=tuple(read_categories(config).values()))
-    return dataclasses.replace(config, model=model)
+    return with_class_names(config, tuple(read_categories(config).values()))
