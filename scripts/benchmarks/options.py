@@ -17,10 +17,10 @@ class Options:
     batch_size: int  # images a step, of all devices together
     repeats: int
     images: int  # in the records that the pipeline and the evaluation read
-    image_folder: Path | None  # PNG files to make those records from; None: synthetic scenes
-    checkpoint: Path | None  # whose network to evaluate or to predict with; None: a random one
-    torch_python: str | None  # of an environment with torchvision, to be measured beside ours
-    torch_setup: str | None  # a module to be imported there first
+    image_folder: Path | None = None  # PNG files to make those records from; None: synthetic scenes
+    checkpoint: Path | None = None  # whose network to evaluate or to predict with; None: a random one
+    torch_python: str | None = None  # of an environment with torchvision, to be measured beside ours
+    torch_setup: str | None = None  # a module to be imported there first
     program: Literal["training-step", "inference"] = "training-step"  # that is compiled for H100s
     cards: int = 1  # H100s
     plugin: Path | None = None  # the folder of their compiler's package; None: it is installed with the others

@@ -30,10 +30,6 @@ def options() -> Options:
         batch_size=jax.local_device_count(),
         repeats=1,
         images=2,
-        image_folder=None,
-        checkpoint=None,
-        torch_python=None,
-        torch_setup=None,
     )
 
 
