@@ -18,10 +18,11 @@ def measure(options: Options) -> Report:
 
 
 def _measure(options: Options) -> Report:
-    examples = draw_examples(options)
+    config = options.sized()
+    examples = draw_examples(config)
     report = Report()
     for name, make in (("training step", TrainingStep), ("inference", Inference)):
-        program = make(options.sized(), examples)
+        program = make(config, examples)
         tracing, compiling = Measurement(f"tracing, {name}", [], []), Measurement(f"compilation, {name}", [], [])
         for _ in range(options.repeats):
             jax.clear_caches()

@@ -99,7 +99,7 @@ def measure(options: Options) -> ProgramReport:
     devices = h100_devices(options.cards, options.plugin)
     config = options.sized()
     network = build_network(config)
-    batch = make_batch(draw_examples(options), config)
+    batch = make_batch(draw_examples(config), config)
     variables = jax.eval_shape(lambda: initialise(network, config, jax.random.key(0)))
     lower = {"training-step": _training_step, "inference": _inference}[options.program]
     compiled = compile_for_devices(lower(network, config, variables, batch, devices))

@@ -17,12 +17,12 @@ from scripts.benchmarks.options import Options
 
 def measure(options: Options) -> Report:
     """Times both on the same images, beside torchvision's if asked for."""
-    examples = draw_examples(options)
-    network = Inference(options.sized(), examples)
+    config = options.sized()
+    examples = draw_examples(config)
+    network = Inference(config, examples)
     lowered = network.lower()
     compiled = lowered.compile()
     flops = floating_point_operations(lowered)
-    config = options.sized()
     predictor = Predictor(config, random_variables(config))
     images = [example.image for example in examples]
     with torchvision_beside(options, examples) as torchvision:

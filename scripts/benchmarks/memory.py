@@ -13,10 +13,11 @@ MIB = 1 << 20
 
 def measure(options: Options) -> Report:
     """Runs both a few times and reports MiB."""
-    examples = draw_examples(options)
+    config = options.sized()
+    examples = draw_examples(config)
     report = Report()
     for name, make in (("training step", TrainingStep), ("inference", Inference)):
-        program = make(options.sized(), examples)
+        program = make(config, examples)
         compiled = program.lower().compile()
         planned = compiled.memory_analysis()
         program.call(compiled)

@@ -18,16 +18,17 @@ from amodal_jax.training.optimizer import make_optimizer
 from amodal_jax.training.state import TrainState, create_state
 from amodal_jax.training.step import parallel_train_step
 from scripts.benchmarks.example import Example, draw_example, make_batch
-from scripts.benchmarks.options import Options
 
 PEAK_FLOPS = 790e12  # of one H200 in bfloat16, measured: what a share of the floor refers to
 BRANCH_SCALE = 0.3  # of the last normalisation in each residual block
 
 
-def draw_examples(options: Options) -> list[Example]:
-    """As many as a step takes."""
-    classes = len(options.config.model.class_names)
-    return [draw_example(options.height, options.width, classes, seed) for seed in range(options.batch_size)]
+def draw_examples(config: Config) -> list[Example]:
+    """As many as a step takes, of images as large as the canvas."""
+    data, classes = config.data, len(config.model.class_names)
+    return [
+        draw_example(data.canvas_height, data.canvas_width, classes, seed) for seed in range(config.train.batch_size)
+    ]
 
 
 def random_variables(config: Config) -> Variables:

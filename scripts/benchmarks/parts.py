@@ -34,7 +34,7 @@ def measure(options: Options) -> Report:
     if config.evaluation.flip:
         raise ConfigError("evaluation.flip must be false here: the parts are timed on images without mirror images")
     variables = random_variables(config)
-    batch = jax.tree.map(jnp.asarray, make_batch(draw_examples(options), config))
+    batch = jax.tree.map(jnp.asarray, make_batch(draw_examples(config), config))
     report = Report()
     for phase, parts in (
         ("inference", _inference_parts(detector, variables, batch)),

@@ -11,8 +11,9 @@ from scripts.benchmarks.options import Options
 
 def measure(options: Options) -> Report:
     """Times steps on the same images, beside torchvision's if asked for."""
-    examples = draw_examples(options)
-    step = TrainingStep(options.sized(), examples)
+    config = options.sized()
+    examples = draw_examples(config)
+    step = TrainingStep(config, examples)
     lowered = step.lower()
     compiled = lowered.compile()
     flops = floating_point_operations(lowered)

@@ -1,14 +1,13 @@
 """What the trainings of a study will take, from measured steps of one network and the arithmetic of the others."""
 
 import dataclasses
-import statistics
-import time
 from collections.abc import Iterable
+from typing import Any
 
 from amodal_jax.config import Config
 from amodal_jax.config_json import override
-from scripts.benchmarks.example import Example, draw_example
-from scripts.benchmarks.network import TrainingStep, floating_point_operations
+from scripts.benchmarks.measurement import interleave
+from scripts.benchmarks.network import TrainingStep, draw_examples, floating_point_operations
 from scripts.studies.jobs import Job
 
 STEPS = 3  # that are timed
@@ -38,29 +37,15 @@ def estimate(jobs: Iterable[Job], config: Config) -> Estimate:
         if job.row.name in seconds:
             continue
         changed = override(config, list(job.row.changes))
-        step = TrainingStep(changed, _examples(changed))
+        step = TrainingStep(changed, draw_examples(changed))
         lowered = step.lower()
         operations = floating_point_operations(lowered)
         if measured is None:
-            measured = (operations, _time(step, lowered.compile()))
+            measured = (operations, _seconds(step, lowered.compile()))
         seconds[job.row.name] = measured[1] * operations / measured[0]
     total = sum(seconds[job.row.name] * config.train.steps for job in jobs)
     return Estimate(seconds, total / 3600)
 
 
-def _examples(config: Config) -> list[Example]:
-    """As many as a step takes, of the largest images."""
-    data, classes = config.data, len(config.model.class_names)
-    return [
-        draw_example(data.canvas_height, data.canvas_width, classes, seed) for seed in range(config.train.batch_size)
-    ]
-
-
-def _time(step: TrainingStep, compiled) -> float:
-    step.call(compiled)
-    times = []
-    for _ in range(STEPS):
-        started = time.perf_counter()
-        step.call(compiled)
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
+def _seconds(step: TrainingStep, compiled: Any) -> float:
+    return interleave({"training step": lambda: step.call(compiled)}, STEPS)[0].median

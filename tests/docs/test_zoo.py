@@ -43,15 +43,11 @@ def test_costs_of_the_table(name):
         batch_size=1,
         repeats=1,
         images=1,
-        image_folder=None,
-        checkpoint=None,
-        torch_python=None,
-        torch_setup=None,
     )
     sized = options.sized()
     network = build_network(sized)
     variables = jax.eval_shape(lambda: initialise(network, sized, jax.random.key(0)))
-    batch = make_batch(draw_examples(options), sized)
+    batch = make_batch(draw_examples(sized), sized)
     counted = arithmetic.of_inference(network, variables, batch.images, batch.sizes, DETECTIONS)
     assert summarise(config)[-1].parameters == int(parameters.replace(" ", ""))
     assert counted / 1e9 == pytest.approx(float(gmac), abs=0.5)

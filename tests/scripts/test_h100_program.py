@@ -124,7 +124,7 @@ def test_loops_count_their_runs():
 
 def test_frozen_layers_need_their_forward_pass_alone():
     config = micro_config()
-    examples = draw_examples(options(config))
+    examples = draw_examples(options(config).sized())
     needed = {}
     for stages in (0, 2):
         backbone = dataclasses.replace(config.model.backbone, frozen_stages=stages)
@@ -147,10 +147,6 @@ def options(config, **others) -> Options:
         batch_size=2,
         repeats=1,
         images=1,
-        image_folder=None,
-        checkpoint=None,
-        torch_python=None,
-        torch_setup=None,
         **others,
     )
 
