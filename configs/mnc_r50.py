@@ -1,26 +1,17 @@
-"""MNC on ResNet-50 (Table 4), with this paper's input and schedule; what is MNC's own is as its code has it."""
+"""MNC on ResNet-50 (Table 4), with this paper's input and schedule; what is MNC's own is as its code has it.
 
-from amodal_jax.config import (
-    Config,
-    EvaluationConfig,
-    MLCConfig,
-    ModelConfig,
-    OcclusionConfig,
-    RoIConfig,
-    RPNConfig,
-)
+Its proposals, thresholds and vote are those of `fcis_r50`.
+"""
+
+import dataclasses
+
+from amodal_jax.config import Config, RoIConfig
 from amodal_jax.models.networks.mnc import MNCConfig
+from configs import fcis_r50
 
 
 def get_config() -> Config:
-    return Config(
-        name="mnc_r50",
-        model=ModelConfig(
-            network=MNCConfig(),
-            rpn=RPNConfig(pre_nms_train=6000, post_nms_train=300, pre_nms_test=6000, post_nms_test=300),
-            roi=RoIConfig(batch_size=64, positive_fraction=0.3),
-            occlusion=OcclusionConfig(enabled=False),
-            mlc=MLCConfig(enabled=False),
-        ),
-        evaluation=EvaluationConfig(score_threshold=1e-3, nms_threshold=0.3, max_detections=100, mask_threshold=0.4),
-    )
+    config = fcis_r50.get_config()
+    roi = RoIConfig(batch_size=64, positive_fraction=0.3)
+    model = dataclasses.replace(config.model, network=MNCConfig(), roi=roi)
+    return dataclasses.replace(config, name="mnc_r50", model=model)
