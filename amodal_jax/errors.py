@@ -1,5 +1,8 @@
 """The one family of exceptions: whatever a user can mend ends in one of these, with the name of what to mend."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class AmodalJaxError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -37,6 +40,12 @@ def require(condition: bool, field: str, message: str) -> None:
     """
     if not condition:
         raise ConfigError(f"{field} {message}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The known name that is nearest to an unknown one, as a question for an error's text; empty if none is near."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}? " if near else ""
 
 
 def first_line(error: Exception) -> str:

@@ -4,12 +4,11 @@ The folder `presets` has what another dataset changes in any of them.
 """
 
 import dataclasses
-import difflib
 import importlib
 import pkgutil
 
 from amodal_jax.config import Config
-from amodal_jax.errors import ConfigError
+from amodal_jax.errors import ConfigError, did_you_mean
 
 
 def config_names() -> list[str]:
@@ -34,9 +33,7 @@ def load_config(name: str) -> Config:
     """
     known = config_names()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ConfigError(f'unknown configuration "{name}": {hint}known are {", ".join(known)}')
+        raise ConfigError(f'unknown configuration "{name}": {did_you_mean(name, known)}known are {", ".join(known)}')
     file, _, variant = name.partition("/")
     module = importlib.import_module(f"{__name__}.{file}")
     return module.VARIANTS[variant]() if variant else module.get_config()

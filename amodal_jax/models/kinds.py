@@ -6,12 +6,11 @@ the file: `--model.mask.kind branches`. Nothing else lists the kinds: a new one 
 """
 
 import dataclasses
-import difflib
 import importlib
 import pkgutil
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from amodal_jax.errors import ConfigError
+from amodal_jax.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from amodal_jax.models.config import ModelConfig
@@ -56,9 +55,9 @@ def find_kind(base: type[K], name: Any, field: str) -> type[K]:
     """
     known = kind_names(base)
     if name not in known:
-        near = difflib.get_close_matches(str(name), known, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ConfigError(f"{field}.kind {name!r} is unknown: {hint}known are {', '.join(known)}")
+        raise ConfigError(
+            f"{field}.kind {name!r} is unknown: {did_you_mean(str(name), known)}known are {', '.join(known)}"
+        )
     module = importlib.import_module(f"{base.__module__}.{name}")
     (found,) = (
         value

@@ -4,12 +4,11 @@ The sizes of images and canvases, the classes, and the schedule that was publish
 """
 
 import dataclasses
-import difflib
 import importlib
 import pkgutil
 
 from amodal_jax.config import Config
-from amodal_jax.errors import ConfigError
+from amodal_jax.errors import ConfigError, did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +91,5 @@ def load_preset(name: str) -> Preset:
     """
     known = preset_names()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ConfigError(f'unknown preset "{name}": {hint}known are {", ".join(known)}')
+        raise ConfigError(f'unknown preset "{name}": {did_you_mean(name, known)}known are {", ".join(known)}')
     return importlib.import_module(f"{__name__}.{name}").PRESET
